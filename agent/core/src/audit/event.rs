@@ -1,0 +1,161 @@
+//! The one enumeration of audit events. Every variant is documented in `docs/reference/audit.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::caller::{Caller, Executable, Pinning};
+use crate::moment::Moment;
+
+/// One thing that happened. Numbered and chained when it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Moment,
+    /// What.
+    pub kind: Kind,
+    /// Whether it was done.
+    pub outcome: Outcome,
+    /// On whose behalf.
+    pub actor: Actor,
+    /// What it concerns.
+    #[serde(default, skip_serializing_if = "Subject::is_empty")]
+    pub subject: Subject,
+    /// Why it was refused or failed, or a remark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The agent started; the first event of each run.
+    AgentStarted,
+    /// The agent stopped in good order.
+    AgentStopped,
+    /// The configuration was read, at start or by SIGHUP.
+    ConfigLoaded,
+    /// A root, intermediate or leaf key and certificate were made.
+    CertificateIssued,
+    /// A stored certificate with its private key was handed to a caller.
+    CertificateRead,
+    /// Files were published in the run directory.
+    FilesPublished,
+    /// A service was told to reload.
+    ServiceReloaded,
+    /// A service was connected to, and the serial it serves compared.
+    ServiceVerified,
+    /// A certificate was revoked.
+    CertificateRevoked,
+    /// A revocation list was signed.
+    CrlSigned,
+    /// A root was published, began to sign, or was retired.
+    RootChanged,
+    /// An intermediate was made or retired.
+    IntermediateChanged,
+    /// A secret was sealed or replaced.
+    SecretSealed,
+    /// A secret was read.
+    SecretRead,
+    /// A secret was removed.
+    SecretRemoved,
+    /// A capability token was minted.
+    TokenMinted,
+    /// A capability token was presented; recorded when it decides.
+    TokenUsed,
+    /// A capability token was revoked.
+    TokenRevoked,
+    /// A request was refused for another reason than the above.
+    RequestDenied,
+    /// An administrator's request on the admin socket.
+    AdminRequest,
+    /// The root secret was sealed, or sealed anew.
+    SealChanged,
+}
+
+/// Whether it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Not permitted.
+    Denied,
+    /// Permitted, but it failed.
+    Failed,
+}
+
+/// On whose behalf something happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Actor {
+    /// The agent by itself: rotation, start, stop.
+    Agent,
+    /// A local process, as it was attested.
+    Process {
+        /// Process id at the time.
+        pid: i32,
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+        /// Running file, as shown; marked when it was not verified.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exe: Option<String>,
+        /// System unit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+        /// How firmly these facts are tied to the process.
+        pinning: Pinning,
+        /// The revocation id of the capability token it used, if that decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+    },
+}
+
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        let shown = |exe: &Executable| match exe.is_that_file {
+            true => exe.shown_path.clone(),
+            false => format!("{} (another file)", exe.shown_path),
+        };
+        Self::Process {
+            pid: caller.pid,
+            uid: caller.uid,
+            gid: caller.gid,
+            exe: caller.exe.as_ref().map(shown),
+            unit: caller.unit().map(str::to_owned),
+            pinning: caller.pinning,
+            token: None,
+        }
+    }
+}
+
+/// What an event concerns. Names and numbers only, never a key or a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Subject {
+    /// Identity name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// SPIFFE ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<String>,
+    /// Certificate serial, lower-case hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Secret name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Capability token, by revocation id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Anything else worth a name: a file, an address, a request path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl Subject {
+    /// True if nothing is named.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

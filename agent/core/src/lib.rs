@@ -1,0 +1,27 @@
+//! Every decision Reverie makes, without I/O.
+//!
+//! Nothing here opens a file or socket, reads a clock or draws a random number: time and randomness are
+//! arguments, effects are return values. The shell (`reverie-agent`) performs them.
+//!
+//! | room | what is decided there |
+//! |---|---|
+//! | [`id`] | what a name may look like: trust domain, node, identity, secret, SPIFFE ID, DNS name |
+//! | [`moment`] | points in time and lengths of time, as the operator writes them |
+//! | [`caller`] | what is known of a local process, and how its systemd unit is read from a cgroup path |
+//! | [`rule`] | who may have which identity: selectors, the judge, the explanation |
+//! | [`config`] | the configuration file: strict parsing, merging of drop-ins |
+//! | [`ca`] | certificate templates and the life of roots, intermediates and leaves |
+//! | [`renewal`] | when a certificate is renewed |
+//! | [`audit`] | audit events, the hash chain, and how a damaged chain is located |
+//! | [`capability`] | Biscuit tokens: operations, minting, attenuation, authorisation |
+//! | [`api`] | requests and answers of the local HTTP API, shared with `agentctl` |
+//! | [`ipc`] | what the roles (keeper, warden, prober) say to each other |
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod caller;
+pub mod id;
+pub mod ipc;
+pub mod moment;
+pub mod renewal;
