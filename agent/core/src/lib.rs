@@ -25,3 +25,4 @@ pub mod id;
 pub mod ipc;
 pub mod moment;
 pub mod renewal;
+pub mod rule;
