@@ -19,8 +19,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod audit;
+pub mod ca;
 pub mod caller;
+pub mod capability;
+pub mod config;
 pub mod id;
 pub mod ipc;
 pub mod moment;

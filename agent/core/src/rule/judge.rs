@@ -175,13 +175,7 @@ mod tests {
             gid: uid,
             supplementary_groups: vec![50],
             pinning: Pinning::Pidfd,
-            exe: Some(Executable {
-                device: 1,
-                inode: 2,
-                shown_path: "/usr/sbin/nginx".into(),
-                is_that_file: true,
-                sha256: None,
-            }),
+            exe: Some(Executable { device: 1, inode: 2, shown_path: "/usr/sbin/nginx".into(), is_that_file: true, sha256: None }),
             cgroup: Some("/system.slice/nginx.service".into()),
         }
     }

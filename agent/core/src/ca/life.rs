@@ -1,0 +1,285 @@
+//! When a root is made, published, signs and retires; the same for the host's intermediate and the revocation lists.
+//!
+//! ```text
+//! root A  |───────── signs ─────────|── trusted ──|
+//! root B                 |─ trusted ─|───── signs ─────…
+//!                      made     signs_from
+//! ```
+//! [`steps`] says what is due now; the keeper does it, records it, and asks again until nothing is due.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Moment;
+use crate::renewal::Validity;
+
+/// Lifetimes, from the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Life of a root.
+    pub root_ttl: Duration,
+    /// From publication to first signature.
+    pub root_overlap: Duration,
+    /// Life of an intermediate.
+    pub intermediate_ttl: Duration,
+    /// From `thisUpdate` to `nextUpdate`.
+    pub crl_ttl: Duration,
+}
+
+/// A root of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// SHA-256 of the certificate, lower-case hex.
+    pub fingerprint: String,
+    /// Its life.
+    pub validity: Validity,
+    /// From when on it signs; published, and so trusted, before.
+    pub signs_from: Moment,
+    /// When its CRL must be replaced; `None` before the first.
+    pub crl_next_update: Option<Moment>,
+}
+
+/// An intermediate of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intermediate {
+    /// SHA-256 of the certificate, lower-case hex.
+    pub fingerprint: String,
+    /// The root that signed it.
+    pub root: String,
+    /// Its life.
+    pub validity: Validity,
+    /// When its CRL must be replaced; `None` before the first.
+    pub crl_next_update: Option<Moment>,
+    /// Revoked: signs no certificates any more.
+    pub revoked: bool,
+}
+
+/// All roots and intermediates that still matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// In the order they were made.
+    pub roots: Vec<Root>,
+    /// In the order they were made.
+    pub intermediates: Vec<Intermediate>,
+}
+
+/// One thing that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make a root that signs from then on.
+    MakeRoot {
+        /// At once for the first root, after the overlap for a successor.
+        signs_from: Moment,
+    },
+    /// Make an intermediate, signed by that root.
+    MakeIntermediate {
+        /// Fingerprint.
+        root: String,
+    },
+    /// Sign the revocation list of that root or intermediate.
+    SignCrl {
+        /// Fingerprint.
+        issuer: String,
+    },
+    /// It has ended: take it out of the bundle.
+    RetireRoot {
+        /// Fingerprint.
+        fingerprint: String,
+    },
+    /// It has ended.
+    RetireIntermediate {
+        /// Fingerprint.
+        fingerprint: String,
+    },
+}
+
+/// The root that signs at `now`: the newest whose time has come.
+pub fn signing_root(authority: &Authority, now: Moment) -> Option<&Root> {
+    authority
+        .roots
+        .iter()
+        .filter(|root| root.signs_from <= now && now < root.validity.not_after)
+        .max_by_key(|root| root.signs_from)
+}
+
+/// The intermediate that signs at `now`: the newest that has not ended and is not revoked.
+pub fn issuing_intermediate(authority: &Authority, now: Moment) -> Option<&Intermediate> {
+    let live = |intermediate: &&Intermediate| !intermediate.revoked && now < intermediate.validity.not_after;
+    authority.intermediates.iter().filter(live).max_by_key(|intermediate| intermediate.validity.not_before)
+}
+
+/// What is due at `now`, in the order to do it.
+pub fn steps(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Step> {
+    let mut due = vec![];
+    let ended = |validity: &Validity| validity.not_after <= now;
+    due.extend(
+        authority
+            .intermediates
+            .iter()
+            .filter(|i| ended(&i.validity))
+            .map(|i| Step::RetireIntermediate { fingerprint: i.fingerprint.clone() }),
+    );
+    due.extend(
+        authority.roots.iter().filter(|r| ended(&r.validity)).map(|r| Step::RetireRoot { fingerprint: r.fingerprint.clone() }),
+    );
+    let Some(root) = signing_root(authority, now) else {
+        // A first root signs at once, and so does one that replaces a root that ended while the host was off.
+        if !authority.roots.iter().any(|root| now < root.validity.not_after) {
+            due.push(Step::MakeRoot { signs_from: now });
+        }
+        return due;
+    };
+    let has_successor = authority.roots.iter().any(|other| other.signs_from > root.signs_from);
+    if !has_successor && now >= successor_due(root, settings) {
+        due.push(Step::MakeRoot { signs_from: now.after(settings.root_overlap) });
+    }
+    let intermediate = issuing_intermediate(authority, now);
+    if intermediate.is_none_or(|current| current.root != root.fingerprint || now >= half_life(&current.validity)) {
+        due.push(Step::MakeIntermediate { root: root.fingerprint.clone() });
+    }
+    let issuers = authority.roots.iter().filter(|r| !ended(&r.validity)).map(|r| (&r.fingerprint, r.crl_next_update));
+    let issuers = issuers
+        .chain(authority.intermediates.iter().filter(|i| !ended(&i.validity)).map(|i| (&i.fingerprint, i.crl_next_update)));
+    for (fingerprint, next_update) in issuers {
+        if next_update.is_none_or(|next_update| now >= crl_due(next_update, settings)) {
+            due.push(Step::SignCrl { issuer: fingerprint.clone() });
+        }
+    }
+    due
+}
+
+/// When to ask [`steps`] again, at the latest.
+pub fn next_wake(authority: &Authority, settings: &Settings, now: Moment) -> Moment {
+    let mut moments: Vec<Moment> = vec![];
+    for root in &authority.roots {
+        moments.extend([root.signs_from, root.validity.not_after, successor_due(root, settings)]);
+        moments.extend(root.crl_next_update.map(|next_update| crl_due(next_update, settings)));
+    }
+    for intermediate in &authority.intermediates {
+        moments.extend([half_life(&intermediate.validity), intermediate.validity.not_after]);
+        moments.extend(intermediate.crl_next_update.map(|next_update| crl_due(next_update, settings)));
+    }
+    moments.into_iter().filter(|moment| *moment > now).min().unwrap_or(now.after(Duration::from_secs(3600)))
+}
+
+/// A successor is made so early that, when it begins to sign, an intermediate signed by the old root the moment
+/// before still fits into the old root's life; but not in the first half of that life.
+fn successor_due(root: &Root, settings: &Settings) -> Moment {
+    let wanted = root.validity.not_after.before(settings.root_overlap + settings.intermediate_ttl);
+    let latest = root.validity.not_after.before(settings.root_overlap);
+    wanted.max(half_life(&root.validity)).min(latest)
+}
+
+fn half_life(validity: &Validity) -> Moment {
+    validity.not_before.after(validity.not_after.since(validity.not_before) / 2)
+}
+
+/// A list is replaced at half its life.
+fn crl_due(next_update: Moment, settings: &Settings) -> Moment {
+    next_update.before(settings.crl_ttl / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn settings() -> Settings {
+        Settings { root_ttl: 365 * DAY, root_overlap: 30 * DAY, intermediate_ttl: 60 * DAY, crl_ttl: 30 * DAY }
+    }
+
+    /// Does every step as the keeper would; returns what was done.
+    fn run(authority: &mut Authority, now: Moment, names: &mut u32) -> Vec<Step> {
+        let mut done = vec![];
+        loop {
+            let due = steps(authority, &settings(), now);
+            let Some(step) = due.into_iter().next() else { return done };
+            *names += 1;
+            let name = names.to_string();
+            match &step {
+                Step::MakeRoot { signs_from } => authority.roots.push(Root {
+                    fingerprint: name,
+                    validity: Validity { not_before: now, not_after: now.after(settings().root_ttl) },
+                    signs_from: *signs_from,
+                    crl_next_update: None,
+                }),
+                Step::MakeIntermediate { root } => {
+                    let end = authority.roots.iter().find(|r| r.fingerprint == *root).unwrap().validity.not_after;
+                    authority.intermediates.push(Intermediate {
+                        fingerprint: name,
+                        root: root.clone(),
+                        validity: Validity { not_before: now, not_after: now.after(settings().intermediate_ttl).min(end) },
+                        crl_next_update: None,
+                        revoked: false,
+                    });
+                }
+                Step::SignCrl { issuer } => {
+                    let next = Some(now.after(settings().crl_ttl));
+                    authority.roots.iter_mut().filter(|r| r.fingerprint == *issuer).for_each(|r| r.crl_next_update = next);
+                    authority
+                        .intermediates
+                        .iter_mut()
+                        .filter(|i| i.fingerprint == *issuer)
+                        .for_each(|i| i.crl_next_update = next);
+                }
+                Step::RetireRoot { fingerprint } => authority.roots.retain(|r| r.fingerprint != *fingerprint),
+                Step::RetireIntermediate { fingerprint } => authority.intermediates.retain(|i| i.fingerprint != *fingerprint),
+            }
+            done.push(step);
+            assert!(done.len() < 50, "the plan does not settle: {done:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_host_makes_a_root_an_intermediate_and_their_lists() {
+        let (mut authority, mut names) = (Authority::default(), 0);
+        let done = run(&mut authority, Moment::from_secs(0), &mut names);
+        assert!(matches!(done[0], Step::MakeRoot { .. }) && matches!(done[1], Step::MakeIntermediate { .. }));
+        assert_eq!(done.len(), 4);
+        assert_eq!(run(&mut authority, Moment::from_secs(1), &mut names), []);
+    }
+
+    #[test]
+    fn over_ten_years_every_leaf_chains_to_a_root_that_was_published_a_month_before() {
+        let (mut authority, mut names) = (Authority::default(), 0);
+        let mut now = Moment::from_secs(0);
+        let mut published: Vec<(String, Moment)> = vec![];
+        while now < Moment::from_secs(0).after(3650 * DAY) {
+            run(&mut authority, now, &mut names);
+            for root in &authority.roots {
+                if !published.iter().any(|(name, _)| *name == root.fingerprint) {
+                    published.push((root.fingerprint.clone(), now));
+                }
+            }
+            let issuer = issuing_intermediate(&authority, now).expect("always an issuer");
+            assert!(issuer.validity.not_after.since(now) >= 29 * DAY, "a leaf of 30 days nearly fits, always");
+            let root = authority.roots.iter().find(|r| r.fingerprint == issuer.root).expect("its root is in the bundle");
+            assert!(issuer.validity.not_after <= root.validity.not_after);
+            let since = published.iter().find(|(name, _)| *name == root.fingerprint).unwrap().1;
+            assert!(root.fingerprint == "1" || now.since(since) >= 29 * DAY, "verifiers had a month to learn of it");
+            now = next_wake(&authority, &settings(), now).min(now.after(DAY)).max(now.after(Duration::from_secs(1)));
+        }
+        assert!(published.len() > 10);
+    }
+
+    #[test]
+    fn a_host_that_was_off_past_the_end_of_everything_begins_anew() {
+        let (mut authority, mut names) = (Authority::default(), 0);
+        run(&mut authority, Moment::from_secs(0), &mut names);
+        let later = Moment::from_secs(0).after(800 * DAY);
+        run(&mut authority, later, &mut names);
+        assert!(issuing_intermediate(&authority, later).is_some());
+        assert_eq!(authority.roots.len(), 1);
+    }
+
+    #[test]
+    fn a_revoked_intermediate_is_replaced_at_once() {
+        let (mut authority, mut names) = (Authority::default(), 0);
+        run(&mut authority, Moment::from_secs(0), &mut names);
+        authority.intermediates[0].revoked = true;
+        let done = run(&mut authority, Moment::from_secs(10), &mut names);
+        assert!(matches!(done[0], Step::MakeIntermediate { .. }));
+    }
+}

@@ -1,0 +1,323 @@
+//! One main file and its drop-ins, into one configuration.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+
+use super::error::{ConfigError, Place};
+use super::identity::{Identity, RawIdentity, RawSecret, Secret};
+use super::settings::{Ca, Config, DropIn, MainFile, Seal};
+use crate::id::TrustDomain;
+use crate::moment::Span;
+
+/// A file's name, for messages, and its text.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// As the operator would type it.
+    pub file: &'a str,
+    /// All of it.
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(self.text)
+            .map_err(|error| ConfigError { place: self.place(error.span()), message: error.message().to_owned() })
+    }
+
+    fn place(&self, span: Option<std::ops::Range<usize>>) -> Place {
+        Place::of(self.file, self.text, span)
+    }
+
+    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
+        ConfigError { place: self.place(Some(at.span())), message: message.into() }
+    }
+}
+
+/// Reads the main file, then the drop-ins in the order given.
+pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
+    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, identity, secret } = main.read()?;
+    let ca = check_ca(&main, ca)?;
+    let seal = check_seal(&main, seal)?;
+    let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
+    declared.take(&main, identity, secret)?;
+    for source in drop_ins {
+        let DropIn { identity, secret } = source.read()?;
+        declared.take(source, identity, secret)?;
+    }
+    let Declared { identities, secrets, pending, .. } = declared;
+    for (place, names) in pending {
+        for name in names {
+            if !identities.iter().any(|identity: &Identity| identity.name == name) {
+                let message = format!("`allow` names the identity {name:?}, which is not declared in any file");
+                return Err(ConfigError { place, message });
+            }
+        }
+    }
+    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, identities, secrets })
+}
+
+struct Declared<'a> {
+    trust_domain: &'a TrustDomain,
+    identities: Vec<Identity>,
+    secrets: Vec<Secret>,
+    places: BTreeMap<(&'static str, String), Place>,
+    pending: Vec<(Place, Vec<crate::id::IdentityName>)>,
+}
+
+impl<'a> Declared<'a> {
+    fn default_for(trust_domain: &'a TrustDomain) -> Self {
+        Self { trust_domain, identities: vec![], secrets: vec![], places: BTreeMap::new(), pending: vec![] }
+    }
+
+    fn take(&mut self, source: &Source<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
+        for raw in identities {
+            let place = self.claim(source, "identity", &raw.name)?;
+            self.identities.push(check_identity(source, self.trust_domain, raw, &place)?);
+        }
+        for raw in secrets {
+            let place = self.claim(source, "secret", &raw.name)?;
+            self.pending.push((source.place(Some(raw.allow.span())), raw.allow.get_ref().clone()));
+            self.secrets.push(Secret {
+                name: raw.name.into_inner(),
+                allow: raw.allow.into_inner(),
+                files: raw.files,
+                declared_at: place.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// A name is declared once; a second declaration is an error that names both places.
+    fn claim<T: ToString>(&mut self, source: &Source<'_>, kind: &'static str, name: &Spanned<T>) -> Result<Place, ConfigError> {
+        let place = source.place(Some(name.span()));
+        let text = name.get_ref().to_string();
+        if let Some(first) = self.places.insert((kind, text.clone()), place.clone()) {
+            let message = format!("the {kind} {text:?} is already declared at {first}; rename or remove one of them");
+            return Err(ConfigError { place, message });
+        }
+        Ok(place)
+    }
+}
+
+fn check_identity(source: &Source<'_>, domain: &TrustDomain, raw: RawIdentity, place: &Place) -> Result<Identity, ConfigError> {
+    raw.matches.get_ref().check().map_err(|why| source.error(&raw.matches, why))?;
+    let spiffe_id = match raw.spiffe_id {
+        Some(id) if id.get_ref().trust_domain() != domain.as_str() => {
+            let message = format!("{:?} is not in this host's trust domain {:?}", id.get_ref().as_str(), domain.as_str());
+            return Err(source.error(&id, message));
+        }
+        Some(id) => id.into_inner(),
+        None => format!("spiffe://{domain}/svc/{}", raw.name.get_ref())
+            .parse()
+            .map_err(|error: crate::id::InvalidName| source.error(&raw.name, error.to_string()))?,
+    };
+    let ttl = bounded(source, raw.ttl, Span::days(7), Identity::MIN_TTL, Identity::MAX_TTL, "a certificate's life")?;
+    if let (Some(reload), None) = (&raw.reload, &raw.files) {
+        return Err(source.error(reload, "`reload` needs `files`: without files there is nothing to read again"));
+    }
+    if raw.dns.len() + raw.ip.len() > 100 {
+        return Err(source.error(&raw.name, "an identity may have at most 100 DNS names and addresses"));
+    }
+    Ok(Identity {
+        name: raw.name.into_inner(),
+        spiffe_id,
+        dns: raw.dns,
+        ip: raw.ip,
+        ttl,
+        key: raw.key,
+        hint: raw.hint,
+        matches: raw.matches.into_inner(),
+        files: raw.files,
+        reload: raw.reload.map(Spanned::into_inner),
+        verify: raw.verify.map(Spanned::into_inner),
+        declared_at: place.to_string(),
+    })
+}
+
+fn check_seal(source: &Source<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal, ConfigError> {
+    let Some(seal) = seal else { return Ok(Seal::default()) };
+    match seal.get_ref().pcrs.iter().find(|&&pcr| pcr > 23) {
+        Some(pcr) => Err(source.error(&seal, format!("PCR {pcr} does not exist: `pcrs` takes numbers from 0 to 23"))),
+        None => Ok(seal.into_inner()),
+    }
+}
+
+fn check_ca(source: &Source<'_>, ca: Option<Spanned<Ca>>) -> Result<Ca, ConfigError> {
+    let Some(ca) = ca else { return Ok(Ca::default()) };
+    let wrong = |message: &str| Err(source.error(&ca, message));
+    let Ca { root_ttl, root_overlap, intermediate_ttl, crl_ttl } = ca.get_ref();
+    if *root_ttl < Span::days(30) || *root_ttl > Span::days(3653) {
+        return wrong("`root_ttl` must be from 30d to 10 years (3653d)");
+    }
+    if *intermediate_ttl < Span::days(1) || *intermediate_ttl > Span::days(366) || intermediate_ttl >= root_ttl {
+        return wrong("`intermediate_ttl` must be from 1d to 366d, and shorter than `root_ttl`");
+    }
+    if root_overlap.0 * 2 > root_ttl.0 {
+        return wrong("`root_overlap` must be at most half of `root_ttl`");
+    }
+    if *crl_ttl < Span::days(1) || *crl_ttl > Span::days(366) {
+        return wrong("`crl_ttl` must be from 1d to 366d");
+    }
+    Ok(ca.into_inner())
+}
+
+fn bounded(
+    source: &Source<'_>,
+    given: Option<Spanned<Span>>,
+    default: Span,
+    min: std::time::Duration,
+    max: std::time::Duration,
+    what: &str,
+) -> Result<Span, ConfigError> {
+    let Some(given) = given else { return Ok(default) };
+    if given.get_ref().0 < min || given.get_ref().0 > max {
+        let message = format!("{what} must be from {} to {}, not {}", Span(min), Span(max), given.get_ref());
+        return Err(source.error(&given, message));
+    }
+    Ok(given.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+trust_domain = "example.org"
+node_id = "host1.example.org"
+[paths]
+run = "/run/reverie"
+[seal]
+mode = "auto"
+[[identity]]
+name = "web"
+spiffe_id = "spiffe://example.org/svc/web"
+dns = ["web.example.org"]
+ttl = "7d"
+match = { user = "www-data", unit = "nginx.service" }
+files = { owner = "root", group = "www-data", mode = "0440" }
+reload = { unit = "nginx.service" }
+verify = "127.0.0.1:443"
+[[secret]]
+name = "db-password"
+allow = ["web"]
+"#;
+
+    fn main_file(text: &str) -> Result<Config, ConfigError> {
+        parse(Source { file: "agent.toml", text }, &[])
+    }
+
+    fn refusal(text: &str) -> String {
+        main_file(text).unwrap_err().to_string()
+    }
+
+    /// The good file with one line replaced.
+    fn with(line: &str, instead: &str) -> String {
+        assert!(GOOD.contains(line), "{line}");
+        GOOD.replace(line, instead)
+    }
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let config = main_file(GOOD).unwrap();
+        assert_eq!(config.identities[0].ttl, Span::days(7));
+        assert_eq!(config.identities[0].declared_at, "agent.toml:9:8");
+        assert_eq!(config.secrets[0].allow[0].as_str(), "web");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place_and_the_known_ones() {
+        let error = refusal(&with("ttl = \"7d\"", "tll = \"7d\""));
+        assert!(error.starts_with("agent.toml:12:1: unknown field `tll`, expected one of `name`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_what_is_allowed() {
+        for (line, instead, expected) in [
+            ("ttl = \"7d\"", "ttl = \"1m\"", "agent.toml:12:7: a certificate's life must be from 5m to 30days, not 1m"),
+            (
+                "name = \"web\"\n",
+                "name = \"../etc\"\n",
+                "agent.toml:9:8: identity name \"../etc\" may hold only a-z, 0-9, '.', '-' and '_'",
+            ),
+            (
+                "spiffe://example.org/svc/web",
+                "spiffe://other.org/svc/web",
+                "agent.toml:10:13: \"spiffe://other.org/svc/web\" is not in this host's trust domain \"example.org\"",
+            ),
+            (
+                "mode = \"auto\"",
+                "mode = \"tpm\"",
+                "agent.toml:7:8: unknown variant `tpm`, expected one of `auto`, `tpm2`, `host+tpm2`, `host`, `file`",
+            ),
+            (
+                "mode = \"0440\"",
+                "mode = \"0444\"",
+                "agent.toml:14:54: \"0444\" is not a mode for a private key: use \"0400\", \"0440\", \"0600\", \"0640\" or \"0660\"",
+            ),
+            (
+                "verify = \"127.0.0.1:443\"",
+                "verify = \"nowhere\"",
+                "agent.toml:16:10: \"nowhere\" is not \"host:port\" or \"postgres://host:port\"",
+            ),
+            (
+                "allow = [\"web\"]",
+                "allow = [\"wbe\"]",
+                "agent.toml:19:9: `allow` names the identity \"wbe\", which is not declared in any file",
+            ),
+        ] {
+            assert_eq!(refusal(&with(line, instead)), expected);
+        }
+    }
+
+    #[test]
+    fn a_match_that_is_empty_or_rests_on_the_executable_alone_is_refused() {
+        let line = "match = { user = \"www-data\", unit = \"nginx.service\" }";
+        assert!(refusal(&with(line, "match = {}")).contains("at least one of"));
+        assert!(refusal(&with(line, "match = { exe = \"/bin/x\" }")).contains("may not stand alone"));
+        assert!(refusal(&with(line, "match = { uid = 1, user = \"a\" }")).contains("not both"));
+        assert!(refusal(&with(line, "match = { unit = \"nginx\" }")).contains("is not a unit name"));
+    }
+
+    #[test]
+    fn a_reload_that_is_none_of_the_known_kinds_is_refused() {
+        let line = "reload = { unit = \"nginx.service\" }";
+        assert!(refusal(&with(line, "reload = { signal = \"HUP\" }")).contains("`reload` takes one of"));
+        assert!(refusal(&with(line, "reload = { signal = \"KILL\", pidfile = \"/x\" }")).contains("HUP, USR1"));
+        assert!(refusal(&with(line, "reload = { command = [\"true\"] }")).contains("absolute path"));
+    }
+
+    #[test]
+    fn a_conflict_names_both_places() {
+        let drop_in = Source { file: "agent.d/nginx.toml", text: "[[identity]]\nname = \"web\"\nmatch = { uid = 1 }\n" };
+        let error = parse(Source { file: "agent.toml", text: GOOD }, &[drop_in]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "agent.d/nginx.toml:2:8: the identity \"web\" is already declared at agent.toml:9:8; rename or remove one of them"
+        );
+    }
+
+    #[test]
+    fn a_drop_in_brings_no_settings() {
+        let drop_in = Source { file: "agent.d/x.toml", text: "trust_domain = \"evil.org\"\n" };
+        let error = parse(Source { file: "agent.toml", text: GOOD }, &[drop_in]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("agent.d/x.toml:1:1: unknown field `trust_domain`, expected `identity` or `secret`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_column_counts_characters() {
+        let error = refusal("trust_domain = \"example.org\" # ä\n\"ä\" = 1\n");
+        assert!(error.starts_with("agent.toml:2:1:"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[\\[\\]a-z=\"{}., \n0-9]{0,200}") {
+            let _ = main_file(&text);
+        }
+    }
+}

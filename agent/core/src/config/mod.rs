@@ -1,0 +1,19 @@
+//! The configuration: what a file may say, and how files become one [`Config`].
+//!
+//! Strict: an unknown key, a wrong type or a broken rule is an error with file, line and column.
+//! Files are read by the shell; user and group names stay names here, since looking them up is I/O.
+
+mod error;
+mod identity;
+mod merge;
+mod settings;
+
+pub use error::{ConfigError, Place};
+pub use identity::{FileRule, Identity, KeyType, Match, Reload, Secret, Verify};
+pub use merge::{Source, parse};
+pub use settings::{Admin, Audit, Ca, Config, Limits, Log, Paths, Seal, SealMode};
+
+/// The JSON schema of the main file, for editors and for `agentctl config schema`.
+pub fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(settings::MainFile)).unwrap_or_default()
+}
