@@ -1,1 +1,7 @@
+//! The shell around `reverie-core`: one binary, one room per role. What passes between them is `reverie_core::ipc`.
 
+#![forbid(unsafe_code)]
+
+pub mod ops;
+pub mod prober;
+pub mod warden;

@@ -1,0 +1,185 @@
+//! The asking end.
+
+use std::collections::HashMap;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reverie_core::ipc::{self, Hello, Numbered};
+use reverie_sys::seqpacket::{self, Message, Receiver};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use super::{ChannelError, HELLO_DEADLINE};
+
+/// Calls that may be on their way at once; a further one waits its turn, within its deadline.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// Requests `Q` to a role, and its replies `R`. Shared by reference; dropping it ends the other process.
+pub struct Channel<Q, R> {
+    link: Arc<Link<R>>,
+    turns: Semaphore,
+    next_id: AtomicU64,
+    reader: JoinHandle<()>,
+    request: PhantomData<fn(&Q)>,
+}
+
+struct Link<R> {
+    role: String,
+    socket: UnixStream,
+    pending: Mutex<Pending<R>>,
+}
+
+struct Pending<R> {
+    waiting: HashMap<u64, oneshot::Sender<R>>,
+    /// Why no reply will come any more.
+    closed: Option<String>,
+}
+
+impl<Q, R> std::fmt::Debug for Channel<Q, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("role", &self.link.role).field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Channel<Q, R> {
+    /// Greets the process at the other end of `socket` as `keeper`, and checks that it is `role` in our version.
+    pub async fn connect(socket: OwnedFd, role: &str) -> Result<Self, ChannelError> {
+        rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
+        // Not a stream: the type only lends its readiness (`AsyncFd` would be unsafe), and `seqpacket` does the I/O.
+        let socket = UnixStream::from_std(socket.into())?;
+        let mut receiver = Receiver::new(ipc::MAX_MESSAGE);
+        let greeting = async {
+            send(&socket, &ipc::encode(&Hello::from_role("keeper"))?, &[]).await?;
+            match receive(&socket, &mut receiver).await? {
+                Some(message) => Ok(ipc::decode::<Hello>(&message.bytes)?.expect_role(role)?),
+                None => Err(closed(role, "it ended before it greeted")),
+            }
+        };
+        tokio::time::timeout(HELLO_DEADLINE, greeting).await.map_err(|_| deadline(role, HELLO_DEADLINE))??;
+
+        let pending = Mutex::new(Pending { waiting: HashMap::new(), closed: None });
+        let link = Arc::new(Link { role: role.to_owned(), socket, pending });
+        let reader = tokio::spawn(Arc::clone(&link).read_replies(receiver));
+        Ok(Self { link, turns: Semaphore::new(MAX_IN_FLIGHT), next_id: AtomicU64::new(0), reader, request: PhantomData })
+    }
+
+    /// Sends `request`, with a descriptor if it goes with one, and waits for its reply until `within` has passed.
+    pub async fn call(&self, request: &Q, descriptor: Option<BorrowedFd<'_>>, within: Duration) -> Result<R, ChannelError> {
+        tokio::time::timeout(within, self.ask(request, descriptor))
+            .await
+            .unwrap_or_else(|_| Err(deadline(&self.link.role, within)))
+    }
+
+    async fn ask(&self, request: &Q, descriptor: Option<BorrowedFd<'_>>) -> Result<R, ChannelError> {
+        let _turn = self.turns.acquire().await.map_err(|_| self.link.closed())?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // It may hold a private key on its way to a file.
+        let bytes = Zeroizing::new(ipc::encode(&Numbered { id, body: request })?);
+        if bytes.len() > ipc::MAX_MESSAGE {
+            return Err(ChannelError::TooLong { bytes: bytes.len(), limit: ipc::MAX_MESSAGE });
+        }
+        let (sender, reply) = oneshot::channel();
+        let _waiting = self.link.wait_for(id, sender)?;
+        if let Err(error) = send(&self.link.socket, &bytes, descriptor.as_slice()).await {
+            self.link.close(&error.to_string());
+        }
+        reply.await.map_err(|_| self.link.closed())
+    }
+}
+
+impl<Q, R> Channel<Q, R> {
+    /// True once the other process is gone: connect a new one.
+    pub fn is_closed(&self) -> bool {
+        self.link.pending().closed.is_some()
+    }
+}
+
+impl<Q, R> Drop for Channel<Q, R> {
+    fn drop(&mut self) {
+        // The reader holds the socket; the other process ends when it is closed.
+        self.reader.abort();
+    }
+}
+
+impl<R> Link<R> {
+    fn pending(&self) -> MutexGuard<'_, Pending<R>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> ChannelError {
+        closed(&self.role, self.pending().closed.as_deref().unwrap_or("it was disconnected"))
+    }
+
+    fn close(&self, reason: &str) {
+        let mut pending = self.pending();
+        pending.closed.get_or_insert_with(|| reason.to_owned());
+        // Dropping the senders fails every waiting call.
+        pending.waiting.clear();
+    }
+
+    fn wait_for(&self, id: u64, sender: oneshot::Sender<R>) -> Result<Waiting<'_, R>, ChannelError> {
+        let mut pending = self.pending();
+        if let Some(reason) = &pending.closed {
+            return Err(closed(&self.role, reason));
+        }
+        pending.waiting.insert(id, sender);
+        Ok(Waiting { link: self, id })
+    }
+}
+
+impl<R: DeserializeOwned> Link<R> {
+    async fn read_replies(self: Arc<Self>, mut receiver: Receiver) {
+        let reason = loop {
+            match receive(&self.socket, &mut receiver).await {
+                Ok(Some(message)) => match ipc::decode::<Numbered<R>>(&message.bytes) {
+                    Ok(Numbered { id, body }) => {
+                        // A reply that nobody waits for came after its deadline.
+                        if let Some(sender) = self.pending().waiting.remove(&id) {
+                            let _ = sender.send(body);
+                        }
+                    }
+                    Err(error) => break error.to_string(),
+                },
+                Ok(None) => break "it closed the connection".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        self.close(&reason);
+    }
+}
+
+/// Forgets a call that is no longer waited for, whichever way it ended.
+struct Waiting<'a, R> {
+    link: &'a Link<R>,
+    id: u64,
+}
+
+impl<R> Drop for Waiting<'_, R> {
+    fn drop(&mut self) {
+        self.link.pending().waiting.remove(&self.id);
+    }
+}
+
+async fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+    Ok(socket.async_io(Interest::WRITABLE, || seqpacket::send(socket, bytes, descriptors)).await?)
+}
+
+async fn receive(socket: &UnixStream, receiver: &mut Receiver) -> io::Result<Option<Message>> {
+    socket.async_io(Interest::READABLE, || receiver.recv(socket)).await
+}
+
+fn closed(role: &str, reason: &str) -> ChannelError {
+    ChannelError::Closed { role: role.to_owned(), reason: reason.to_owned() }
+}
+
+fn deadline(role: &str, deadline: Duration) -> ChannelError {
+    ChannelError::Deadline { role: role.to_owned(), deadline }
+}

@@ -1,0 +1,3 @@
+//! What the roles share.
+
+pub mod channel;
