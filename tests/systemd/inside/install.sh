@@ -1,0 +1,29 @@
+step "dpkg installs it; users and directories exist; nothing runs yet"
+DEBIAN_FRONTEND=noninteractive dpkg --install /shared/reverie.deb >/dev/null 2>&1
+for user in reverie reverie-warden reverie-prober; do id "$user" >/dev/null; done
+getent group reverie-admin >/dev/null
+[ "$(stat -c '%U %a' /run/reverie)" = "root 755" ]
+[ "$(stat -c '%U %a' /run/reverie/certs)" = "reverie-warden 755" ]
+[ "$(stat -c '%U %a' /run/reverie/secrets)" = "reverie-warden 711" ]
+[ "$(stat -c '%U:%G %a' /run/reverie-internal)" = "root:reverie 750" ]
+[ "$(stat -c '%U %a' /etc/credstore.encrypted/reverie)" = "root 700" ]
+refused systemctl is-active reverie-agent.service reverie-agent.socket
+
+step "systemd finds no fault in the installed units"
+verified=$(systemd-analyze verify --man=no /usr/lib/systemd/system/reverie-agent*.{service,socket} 2>&1)
+[ -z "$verified" ] || { echo "$verified" >&2; false; }
+
+cat > /etc/reverie/agent.toml <<'TOML'
+trust_domain = "example.org"
+node_id = "box.example.org"
+
+[[identity]]
+name = "web"
+spiffe_id = "spiffe://example.org/svc/web"
+dns = ["web.example.org"]
+ttl = "7d"
+match = { user = "www-data", unit = "nginx.service" }
+files = { owner = "root", group = "www-data", mode = "0440" }
+reload = { unit = "nginx.service" }
+verify = "127.0.0.1:443"
+TOML

@@ -1,0 +1,26 @@
+step "a process of nginx.service gets the identity"
+# Moved into the unit's cgroup by root, as one of its workers would be.
+in_nginx() { sh -c 'echo $$ > /sys/fs/cgroup/system.slice/nginx.service/cgroup.procs && exec "$@"' - "$@"; }
+in_nginx setpriv --reuid www-data --regid www-data --clear-groups $ask_command/v1/identities | names_identity web
+
+step "the same user in another unit, and another user in that unit, get nothing"
+as www-data $ask_command/v1/identities > /tmp/stranger.json
+refused names_identity web < /tmp/stranger.json
+in_nginx setpriv --reuid nobody --regid nogroup --clear-groups $ask_command/v1/identities > /tmp/stranger.json
+refused names_identity web < /tmp/stranger.json
+
+step "a user's own unit called nginx.service gets nothing"
+cat > /etc/systemd/user/nginx.service <<UNIT
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'cat /proc/self/cgroup > %t/cgroup; $ask_command/v1/identities > %t/answer.json'
+UNIT
+mkdir -p /etc/systemd/user/default.target.wants
+ln -s ../nginx.service /etc/systemd/user/default.target.wants/
+systemctl start "user@$(id -u www-data).service"
+eventually 10 test -s "/run/user/$(id -u www-data)/answer.json"
+# It did run in a unit of that name, of a user manager.
+grep -q '^0::/user.slice/.*/nginx.service$' "/run/user/$(id -u www-data)/cgroup"
+jq . "/run/user/$(id -u www-data)/answer.json" >/dev/null
+refused names_identity web < "/run/user/$(id -u www-data)/answer.json"
+systemctl stop "user@$(id -u www-data).service"
