@@ -3,7 +3,7 @@ systemctl start reverie-agent.socket reverie-agent-admin.socket
 refused systemctl is-active reverie-agent.service
 [ "$(stat -c %a /run/reverie/agent.sock)" = 666 ]
 [ "$(stat -c '%U:%G %a' /run/reverie/admin.sock)" = "root:reverie-admin 660" ]
-ask /v1/whoami | jq --exit-status '[.. | objects | select(.uid? == 0)] | length > 0' >/dev/null
+ask /v1/whoami | jq --exit-status '.caller.uid == 0 and .unit == "box-command.service"' >/dev/null
 [ "$(property reverie-agent.service ActiveState)" = active ]
 [ "$(property reverie-agent.service NRestarts)" = 0 ]
 

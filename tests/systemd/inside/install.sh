@@ -17,6 +17,10 @@ cat > /etc/reverie/agent.toml <<'TOML'
 trust_domain = "example.org"
 node_id = "box.example.org"
 
+[paths]
+warden_socket = "/run/reverie-internal/warden.sock"
+prober_socket = "/run/reverie-internal/prober.sock"
+
 [[identity]]
 name = "web"
 spiffe_id = "spiffe://example.org/svc/web"

@@ -5,15 +5,13 @@ step() { printf '%6.1f s  %s\n' "$(echo "$EPOCHREALTIME $begun" | awk '{ print $
 
 # Says where it stopped and what the units said.
 diagnose() {
-    echo "FAILED at $1: $2" >&2
+    echo "FAILED at ${1##*/}:$2: $(sed -n "$2s/^ *//p" "$1")" >&2
     systemctl --no-pager --lines=0 status 'reverie-agent*' 2>&1 | grep -E '●|×|○|Active|Status' >&2 || true
     echo "--- the journal" >&2
     journalctl --no-pager --output=short-monotonic --lines=40 -u 'reverie*' -u nginx -u polkit >&2 || true
-    echo "--- pid 1" >&2
-    tail -n 15 /dev/console >&2 || true
     exit 1
 }
-trap 'diagnose "${BASH_SOURCE[0]##*/}:$LINENO" "$BASH_COMMAND"' ERR
+trap 'diagnose "${BASH_SOURCE[0]}" "$LINENO"' ERR
 
 # Passes when the command fails.
 refused() { if "$@" >/dev/null 2>&1; then return 1; fi; }
@@ -34,8 +32,10 @@ ask() { curl --silent --show-error --max-time 20 --unix-socket /run/reverie/agen
 # The same, as a word for `as` and for other units: a program, not a function.
 ask_command='curl --silent --show-error --max-time 20 --unix-socket /run/reverie/agent.sock http://localhost'
 
-# names_identity NAME < JSON: some object in it has that name.
-names_identity() { jq --exit-status --arg name "$1" '[.. | objects | .name? // empty] | index($name) != null' >/dev/null; }
+# names_identity NAME < ANSWER of /v1/identities.
+names_identity() { jq --exit-status --arg name "$1" '[.identities[].name] | index($name) != null' >/dev/null; }
+# The agent did answer, by a refusal or a list, and that name is not in it.
+lacks_identity() { jq --exit-status --arg name "$1" 'type == "object" and ([.identities[]?.name] | index($name) == null)' >/dev/null; }
 
 property() { systemctl show --value --property "$2" "$1"; }
 

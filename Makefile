@@ -1,0 +1,47 @@
+# The few verbs people type. `make` alone lists them.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The systemd boxes need namespaces, and those need root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
+
+.PHONY: demo
+demo: ## install what it needs, build, and show the main job end to end in a scratch directory
+	tests/install.sh demo
+	cargo build --release
+	tests/demo/run.sh
+
+.PHONY: check
+check: ## what any user can run, no root: format, lints, unit tests, purity of the core, scores of the units
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --lib --bins
+	tests/purity.sh
+	tests/systemd/security.sh
+
+.PHONY: test
+test: ## everything: installs what it needs; wants root (by sudo if need be) for namespaces and systemd boxes
+	tests/install.sh test
+	tests/purity.sh
+	cargo build --workspace --bins --examples
+	cargo test --workspace
+	tests/systemd/security.sh
+	$(SUDO) tests/systemd/scenario.sh $(TARGET)/debug
+
+.PHONY: bench
+bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
+	cargo build --release
+	$(TARGET)/release/agentctl bench issue
+	$(TARGET)/release/agentctl bench whoami
+
+.PHONY: deb
+deb: ## the Debian package, in target/debian
+	cargo build --release
+	units/deb.sh $(TARGET)/release $(TARGET)/debian
+
+.PHONY: install-deps
+install-deps: ## only install what demo and test need
+	tests/install.sh test

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Installs what the demo or the tests need from Debian's packages, and starts nothing.
+#
+#   tests/install.sh [demo|test]      default: test, which includes what demo needs
+#
+# Says what is missing and installs only that: when all is there it needs no root, no network and no time.
+set -euo pipefail
+
+purpose=${1:-test}
+
+# A C compiler for aws-lc, which builds with `cc` alone on x86-64 and arm64.
+build=(gcc libc6-dev)
+# A software TPM, systemd-creds, and what that loads to speak to it.
+demo=("${build[@]}" curl openssl jq swtpm tpm2-tools systemd
+    libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
+# The real components the tests run, and a systemd with bus and polkit for the box.
+test=("${demo[@]}" make systemd-sysv libpam-systemd dbus polkitd util-linux iproute2 procps socat man-db
+    nginx redis-server redis-tools postgresql postgresql-client)
+case $purpose in
+    demo) wanted=("${demo[@]}") ;;
+    test) wanted=("${test[@]}") ;;
+    *) echo "install: unknown purpose $purpose; say demo or test" >&2; exit 64 ;;
+esac
+
+command -v cargo >/dev/null || {
+    echo "install: cargo is not on the PATH; install Rust 1.95 or newer (https://rustup.rs), then try again" >&2
+    exit 69
+}
+command -v dpkg-query >/dev/null || {
+    echo "install: this is not Debian or a kin; install by hand what stands for: ${wanted[*]}" >&2
+    exit 69
+}
+
+missing=()
+for package in "${wanted[@]}"; do
+    state=$(dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null || true)
+    [ "$state" = "ii " ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "install: all packages for $purpose are there"
+    exit
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+        as_root=(sudo)
+    elif [ "$purpose" = demo ] && command -v cc >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null &&
+        command -v jq >/dev/null; then
+        # What is left is the software TPM, and without it the demo seals by a key file and says so.
+        echo "install: going on without: ${missing[*]} (no root and no sudo to install them)"
+        exit
+    else
+        echo "install: missing: ${missing[*]}" >&2
+        echo "install: no root and no sudo to install them; ask an administrator for" >&2
+        echo "install:   apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 77
+    fi
+fi
+
+# Packages of servers start them when installed. This machine is only to have the programs: runlevel 1 and, unless the
+# machine has its own, a policy that says no.
+policy=/usr/sbin/policy-rc.d
+made_policy=
+if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+    "${as_root[@]}" chmod 755 $policy
+    made_policy=yes
+fi
+trap '[ -z "$made_policy" ] || "${as_root[@]}" rm -f $policy' EXIT
+
+echo "install: installing for $purpose: ${missing[*]}"
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get --quiet=2 --option Dpkg::Use-Pty=0 "$@"; }
+apt update
+apt install --no-install-recommends "${missing[@]}" >/dev/null
+echo "install: done"
