@@ -8,7 +8,7 @@ ask /v1/whoami | jq --exit-status '.caller.uid == 0 and .unit == "box-command.se
 [ "$(property reverie-agent.service NRestarts)" = 0 ]
 
 step "it says READY: ordered after it means served"
-systemctl stop reverie-agent.service
+systemctl --quiet stop reverie-agent.service
 systemctl start reverie-agent.service
 [ "$(property reverie-agent.service SubState)" = running ]
 systemctl is-active reverie-agent.service >/dev/null

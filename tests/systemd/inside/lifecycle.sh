@@ -73,7 +73,7 @@ eventually 30 replaced
 [ "$(serial_of_file web)" = "$serial" ]
 
 step "a lost root secret is not replaced by a new one while a store exists"
-systemctl stop reverie-agent.service
+systemctl --quiet stop reverie-agent.service
 mv /etc/credstore.encrypted/reverie /etc/credstore.encrypted/lost
 systemd-tmpfiles --create reverie.conf
 systemctl reset-failed reverie-agent.service
@@ -86,7 +86,7 @@ systemctl start reverie-agent.service
 [ "$(serial_of_file web)" = "$serial" ]
 
 step "stopped means stopped: nobody of the three is left, certificates stay readable"
-systemctl stop reverie-agent.socket reverie-agent-admin.socket reverie-agent-warden.socket reverie-agent-prober.socket reverie-agent.service
+systemctl --quiet stop reverie-agent.socket reverie-agent-admin.socket reverie-agent-warden.socket reverie-agent-prober.socket reverie-agent.service
 none_left() { [ -z "$(pgrep -u reverie,reverie-warden,reverie-prober)" ]; }
 eventually 10 none_left
 as www-data test -r /run/reverie/certs/web/tls.key

@@ -14,6 +14,7 @@ chapters=$(dirname "$(readlink -f "$0")")
 if [ "$sealed_by" = host ]; then
     . "$chapters/rotation.sh"
     . "$chapters/strangers.sh"
+    . "$chapters/person.sh"
     . "$chapters/lifecycle.sh"
     . "$chapters/removal.sh"
 else

@@ -5,10 +5,10 @@ ask /v1/whoami >/dev/null
 [ "$(serial_of_file web)" = "$serial" ]
 
 step "another TPM does not open it; the right one does, and all is as before"
-systemctl stop reverie-agent.service swtpm-front.service
+systemctl --quiet stop reverie-agent.service swtpm-front.service
 start_tpm /var/tmp/tpm-b
 refused systemctl start reverie-agent.service
-systemctl stop reverie-agent.service swtpm-front.service
+systemctl --quiet stop reverie-agent.service swtpm-front.service
 start_tpm /var/tmp/tpm-a
 systemctl reset-failed reverie-agent.service
 systemctl start reverie-agent.service

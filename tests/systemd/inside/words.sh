@@ -6,6 +6,8 @@ step() { printf '%6.1f s  %s\n' "$(echo "$EPOCHREALTIME $begun" | awk '{ print $
 # Says where it stopped and what the units said.
 diagnose() {
     echo "FAILED at ${1##*/}:$2: $(sed -n "$2s/^ *//p" "$1")" >&2
+    # A failure within a pipe or function is heard of again on its way out.
+    mkdir /run/diagnosed 2>/dev/null || exit 1
     systemctl --no-pager --lines=0 status 'reverie-agent*' 2>&1 | grep -E '●|×|○|Active|Status' >&2 || true
     echo "--- the journal" >&2
     journalctl --no-pager --output=short-monotonic --lines=40 -u 'reverie*' -u nginx -u polkit >&2 || true
