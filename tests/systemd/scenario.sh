@@ -13,7 +13,7 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 root=$(readlink -f "$here/../..")
 
-deb= with_tpm=yes
+deb='' with_tpm=yes
 while [ $# -gt 0 ]; do
     case $1 in
         --deb) deb=$2; shift 2 ;;
@@ -40,6 +40,6 @@ fi
 front=$bindir/examples/swtpm_front
 [ -x "$front" ] || { echo "scenario: $front does not exist; build it: cargo build -p reverie-tpm --example swtpm_front" >&2; exit 66; }
 cp "$front" "$share/swtpm_front"
-echo "== sealed by a TPM"
+echo "== sealed by the host key and a TPM"
 # Pid 1 opens the sealed secret, so it is pid 1 that must know the TPM; the box has a network, and so the port, of its own.
-"$here/box" --share "$share" --pid1-env SYSTEMD_TPM2_DEVICE=mssim:host=127.0.0.1,port=2321 -- bash /shared/inside/run.sh tpm2
+"$here/box" --share "$share" --pid1-env SYSTEMD_TPM2_DEVICE=mssim:host=127.0.0.1,port=2321 -- bash /shared/inside/run.sh host+tpm2

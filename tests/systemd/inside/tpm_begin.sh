@@ -10,10 +10,15 @@ mkdir -p /etc/systemd/system/reverie-agent-seal.service.d /etc/systemd/system/re
 printf '[Service]\nIPAddressAllow=localhost\n' > /etc/systemd/system/reverie-agent.service.d/software-tpm.conf
 cat > /etc/systemd/system/reverie-agent-seal.service.d/software-tpm.conf <<UNIT
 [Service]
-Environment=SYSTEMD_TPM2_DEVICE=$device TPM2TOOLS_TCTI=$device
+Environment=SYSTEMD_TPM2_DEVICE=$device
 PrivateNetwork=no
 IPAddressAllow=localhost
 RestrictAddressFamilies=AF_INET
 UNIT
 systemctl daemon-reload
+cat >> /etc/reverie/agent.toml <<TOML
+
+[seal]
+tpm2_device = "$device"
+TOML
 export SYSTEMD_TPM2_DEVICE=$device
