@@ -36,7 +36,7 @@ fn usage() -> ExitCode {
 }
 
 fn run(dir: &std::path::Path, port: Option<u16>) -> io::Result<()> {
-    let tpm = swtpm::SoftTpm::start_on(dir, port)?;
+    let tpm = swtpm::SoftTpm::start(dir, port)?;
     writeln!(io::stdout(), "{}", tpm.tcti())?;
     io::stdout().flush()?;
     let stdin = std::fs::metadata("/proc/self/fd/0").map(|facts| facts.file_type());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Mode;
-use crate::policy::list;
+use crate::policy::{list, named, subject};
 
 /// Why something could not be sealed or unsealed. Each text says what happened, then what to try.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +24,6 @@ pub enum SealError {
         bound: Vec<u8>,
         /// Those that differ from the time of sealing, where that is known.
         changed: Vec<u8>,
-    },
-    /// The state does not fit, and nothing tells whether the TPM does.
-    #[error(
-        "the TPM's PCRs ({}) are not those this was sealed to: the firmware or boot state has changed, or it was sealed by \
-         another TPM; boot the state it was sealed in (an earlier firmware, Secure Boot as before), or move the disk back", list(.bound)
-    )]
-    OtherPcrsOrTpm {
-        /// The PCRs the secret is bound to.
-        bound: Vec<u8>,
     },
     /// The TPM does not take the object, and nothing tells whether that is its own fault.
     #[error(
@@ -135,15 +126,15 @@ pub enum SealError {
     },
     /// The PCRs asked for hold nothing.
     #[error(
-        "PCRs {} have never been extended on this machine, so binding to them protects nothing; choose PCRs that the \
-         firmware measures into (usually 7), or none", list(.pcrs)
+        "{} never been extended on this machine, so binding to that protects nothing; choose PCRs that the firmware measures into \
+         (usually 7), or none", subject(.pcrs, "has", "have")
     )]
     UnenforcedPolicy {
         /// The PCRs asked for.
         pcrs: Vec<u8>,
     },
     /// PCRs without a TPM.
-    #[error("PCRs {} cannot be bound with {mode:?}-sealing: that takes a TPM; choose tpm2 or host+tpm2, or bind no PCRs", list(.pcrs))]
+    #[error("{} cannot be bound by sealing with {mode}: that takes a TPM; choose tpm2 or host+tpm2, or bind no PCRs", named(.pcrs))]
     PolicyNeedsTpm {
         /// What was to seal.
         mode: Mode,
@@ -242,14 +233,13 @@ impl SealError {
 }
 
 fn other_pcrs(bound: &[u8], changed: &[u8]) -> String {
-    let (subject, have) = match changed {
-        [] => (format!("one of the PCRs {}", list(bound)), "has"),
-        [one] => (format!("PCR {one}"), "has"),
-        more => (format!("PCRs {}", list(more)), "have"),
+    let what = match changed {
+        [] => format!("a PCR this is bound to ({}) has", list(bound)),
+        known => subject(known, "has", "have"),
     };
     format!(
-        "{subject} {have} changed since this was sealed (a firmware update, Secure Boot or boot settings); boot the state it was \
-         sealed in, then seal it anew for the state to come"
+        "{what} changed since this was sealed (a firmware update, Secure Boot or boot settings); boot the state it was sealed in, \
+         then seal it anew for the state to come"
     )
 }
 
@@ -262,6 +252,6 @@ mod tests {
         let text = |changed: &[u8]| SealError::OtherPcrs { bound: vec![0, 7], changed: changed.to_vec() }.to_string();
         assert!(text(&[7]).starts_with("PCR 7 has changed since this was sealed"));
         assert!(text(&[0, 7]).starts_with("PCRs 0+7 have changed"));
-        assert!(text(&[]).starts_with("one of the PCRs 0+7 has changed"));
+        assert!(text(&[]).starts_with("a PCR this is bound to (0+7) has changed"));
     }
 }

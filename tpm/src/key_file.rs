@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use aws_lc_rs::{hmac, rand};
+use data_encoding::HEXLOWER;
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
@@ -50,7 +51,9 @@ impl KeyFile {
         }
         let mut key = Zeroizing::new([0; KEY_LEN]);
         fill_random(&mut *key)?;
-        let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
+        let mut unique = [0; 8];
+        fill_random(&mut unique)?;
+        let temporary = self.path.with_extension(format!("{}.new", HEXLOWER.encode(&unique)));
         durable::write_fresh(&temporary, &*key)?;
         // A link, since a rename would replace a key that another process has just made.
         let linked = fs::hard_link(&temporary, &self.path);

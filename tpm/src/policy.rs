@@ -60,6 +60,16 @@ pub(crate) fn list(pcrs: &[u8]) -> String {
     pcrs.iter().map(u8::to_string).collect::<Vec<_>>().join("+")
 }
 
+/// `PCR 7` or `PCRs 0+7`.
+pub(crate) fn named(pcrs: &[u8]) -> String {
+    format!("{} {}", if pcrs.len() == 1 { "PCR" } else { "PCRs" }, list(pcrs))
+}
+
+/// [`named`], then the form of a verb that agrees with it.
+pub(crate) fn subject(pcrs: &[u8], one: &str, many: &str) -> String {
+    format!("{} {}", named(pcrs), if pcrs.len() == 1 { one } else { many })
+}
+
 impl TryFrom<Vec<u8>> for Policy {
     type Error = InvalidPcr;
     fn try_from(pcrs: Vec<u8>) -> Result<Self, InvalidPcr> {

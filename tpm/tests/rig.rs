@@ -28,7 +28,7 @@ pub(crate) struct OwnTpm {
 
 pub(crate) fn tpm() -> OwnTpm {
     let dir = directory();
-    OwnTpm { tpm: SoftTpm::start(dir.path()).unwrap(), _dir: dir }
+    OwnTpm { tpm: SoftTpm::start(dir.path(), None).unwrap(), _dir: dir }
 }
 
 /// systemd-creds with a host key in `dir` instead of /var/lib/systemd, of which nothing is touched.
@@ -73,14 +73,13 @@ pub(crate) fn now() -> SystemTime {
 
 /// Runs the bare program, without any of our precautions.
 pub(crate) fn bare(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(PROGRAM)
-        .args(args)
-        .args(["-", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    run(Command::new(PROGRAM).args(args), input)
+}
+
+/// Runs `command - -` with `input`.
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Output {
+    let command = command.args(["-", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -118,4 +117,12 @@ pub(crate) fn shows(hay: &[u8], secret: &[u8]) -> bool {
 pub(crate) fn says(error: &dyn std::fmt::Display, parts: &[&str]) {
     let text = error.to_string();
     assert!(parts.iter().all(|part| text.contains(part)), "{text:?} does not say {parts:?}");
+}
+
+/// An example of this package, which cargo builds before its tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: run cargo test without --test, or with --examples", path.display());
+    path
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::policy::list;
+use crate::policy::named;
 use crate::{Mode, SealError};
 
 /// Why the root secret was not made, opened or renewed.
@@ -76,7 +76,7 @@ pub enum RootError {
         to: Mode,
     },
     /// Fewer PCRs.
-    #[error("renewing would no longer bind the root secret to PCRs {}; if that is meant, say so with --allow-weaker", list(.dropped))]
+    #[error("renewing would no longer bind the root secret to {}; if that is meant, say so with --allow-weaker", named(.dropped))]
     WeakerPolicy {
         /// The PCRs no longer bound.
         dropped: Vec<u8>,

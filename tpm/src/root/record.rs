@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::key_file::fill_random;
-use crate::policy::list;
+use crate::policy::subject;
 use crate::{Evidence, Mode, Policy, SealError};
 
 /// The name the root secret is sealed under; also the name of the systemd credential.
@@ -103,8 +103,8 @@ impl fmt::Display for Warning {
             }
             Self::Unenforced { pcrs } => write!(
                 f,
-                "PCRs {} have never been extended on this machine, so the root secret is bound to the TPM but to no boot state",
-                list(pcrs)
+                "{} never been extended on this machine, so the root secret is bound to the TPM but to no boot state",
+                subject(pcrs, "has", "have")
             ),
             Self::Completed => f.write_str("writing the root secret had been interrupted; it was found whole and completed"),
             Self::NotTidied(why) => write!(f, "files of an interrupted renewal are still there: {why}"),

@@ -45,7 +45,9 @@ pub(super) fn diagnose(
         return SealError::TpmAbsent { device };
     }
     if says(&["policy digest does not match", "TPM policy does not match current system state"]) {
-        return SealError::OtherPcrsOrTpm { bound: header.map(|header| header.pcrs.clone()).unwrap_or_default() };
+        // The object was loaded before its policy was tried: it is this TPM's.
+        let bound = header.map(|header| header.pcrs.clone()).unwrap_or_default();
+        return SealError::OtherPcrs { bound, changed: Vec::new() };
     }
     if says(&["integrity check failed", "Key most likely does not belong to this TPM", "does not belong to current TPM"]) {
         return SealError::OtherTpmOrDamaged;
@@ -98,7 +100,7 @@ mod tests {
         assert!(matches!(diagnosed(Mode::Tpm2, other_tpm), SealError::OtherTpmOrDamaged));
         let pcrs =
             "TPM policy does not match current system state. Either system has been tempered with or policies out-of-date: x";
-        assert!(matches!(diagnosed(Mode::Tpm2, pcrs), SealError::OtherPcrsOrTpm { bound } if bound == [7]));
+        assert!(matches!(diagnosed(Mode::Tpm2, pcrs), SealError::OtherPcrs { bound, .. } if bound == [7]));
     }
 
     #[test]

@@ -86,10 +86,6 @@ impl SystemdCreds {
         Self { mode: Mode::Tpm2, ..self.clone() }
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     fn program(&self) -> &Path {
         &self.program
     }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::TcpStreamExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Front {
             serve(commands, Arc::clone(&ending), move |client| {
                 let _ = relay(&client, &tpm); // it hung up
                 // What it left behind would be in the next client's way.
-                if let Err(error) = tpm.lock().unwrap().flush_all() {
+                if let Err(error) = tpm.lock().unwrap_or_else(PoisonError::into_inner).flush_all() {
                     eprintln!("swtpm front: {error}");
                 }
             })?,
@@ -83,7 +83,7 @@ fn relay(mut client: &TcpStream, tpm: &Mutex<Tpm>) -> io::Result<()> {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a command too long"));
                 }
                 let command = receive(client, len)?;
-                let answer = tpm.lock().unwrap().transact(&command)?;
+                let answer = tpm.lock().unwrap_or_else(PoisonError::into_inner).transact(&command)?;
                 let len = u32::try_from(answer.len()).map_err(io::Error::other)?;
                 client.write_all(&[&len.to_be_bytes()[..], &answer, &[0; 4]].concat())?;
             }

@@ -14,14 +14,14 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use front::Front;
 use wire::Tpm;
 
 /// A running TPM; it ends when this is dropped, and also (by swtpm's `--terminate`) when this process dies.
-pub struct SoftTpm {
+pub(crate) struct SoftTpm {
     dir: PathBuf,
     port: u16,
     swtpm: Child,
@@ -30,13 +30,9 @@ pub struct SoftTpm {
 }
 
 impl SoftTpm {
-    /// Starts the TPM whose state is in `dir` (a new one if there is none), on a free pair of ports, and boots it.
-    pub fn start(dir: &Path) -> io::Result<Self> {
-        Self::start_on(dir, None)
-    }
-
-    /// The same, on `port` and the one after it.
-    pub fn start_on(dir: &Path, port: Option<u16>) -> io::Result<Self> {
+    /// Starts the TPM whose state is in `dir` (a new one if there is none) and boots it; on `port` and the one after it,
+    /// or on any free pair.
+    pub(crate) fn start(dir: &Path, port: Option<u16>) -> io::Result<Self> {
         let (listeners, port) = listen(port)?;
         let (swtpm, tpm) = power_on(dir)?;
         let tpm = Arc::new(Mutex::new(tpm));
@@ -47,19 +43,19 @@ impl SoftTpm {
     }
 
     /// How clients reach it.
-    pub fn tcti(&self) -> String {
+    pub(crate) fn tcti(&self) -> String {
         format!("mssim:host=127.0.0.1,port={}", self.port)
     }
 
     /// Extends `pcr` by the digest of `what`.
-    pub fn extend(&self, pcr: u8, what: &str) -> io::Result<()> {
-        self.tpm.lock().unwrap().extend(pcr, what.as_bytes())
+    pub(crate) fn extend(&self, pcr: u8, what: &str) -> io::Result<()> {
+        self.tpm.lock().unwrap_or_else(PoisonError::into_inner).extend(pcr, what.as_bytes())
     }
 
     /// Turns the machine off and on: PCRs start anew and are extended as before, the keys stay.
     #[allow(dead_code, reason = "not every user of this file reboots")]
-    pub fn reboot(&mut self) -> io::Result<()> {
-        let mut tpm = self.tpm.lock().unwrap();
+    pub(crate) fn reboot(&mut self) -> io::Result<()> {
+        let mut tpm = self.tpm.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = self.swtpm.kill();
         self.swtpm.wait()?;
         (self.swtpm, *tpm) = power_on(&self.dir)?;
