@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod keeper;
 pub mod ops;
 pub mod prober;
+pub mod sealing;
 pub mod warden;

@@ -1,1 +1,113 @@
-fn main() {}
+//! `reverie-agent`: picks the role and runs it.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reverie_agent::keeper::{self, KeeperError};
+use reverie_agent::ops::host::Scope;
+use reverie_agent::{ops, prober, sealing, warden};
+
+/// The trust agent of this host: identities, secrets and tokens for local processes.
+#[derive(Debug, Parser)]
+#[command(name = "reverie-agent", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    daemon: Daemon,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Daemon {
+    /// Configuration file; drop-ins are read from `agent.d` beside it [default: /etc/reverie/agent.toml, or the user's].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run for one person: paths below $XDG_CONFIG_HOME, $XDG_STATE_HOME and $XDG_RUNTIME_DIR.
+    #[arg(long)]
+    user: bool,
+    /// Which role this process has. The others than the keeper are started by it or by systemd.
+    #[arg(long, value_enum, default_value = "keeper")]
+    role: Role,
+    /// For the warden: the directory it publishes into.
+    #[arg(long, value_name = "DIR", default_value = "/run/reverie")]
+    run_dir: PathBuf,
+    /// For the warden: the user its requests must come from.
+    #[arg(long, value_name = "NAME")]
+    keeper_user: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    /// Keys, rules, local sockets.
+    Keeper,
+    /// Facts about callers, files, reloads. Speaks on its standard input.
+    Warden,
+    /// Sees what a service serves. Speaks on its standard input.
+    Prober,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, show or renew the sealed root secret.
+    Seal(sealing::Seal),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let scope = match cli.daemon.user {
+        true => Scope::User,
+        false => Scope::System,
+    };
+    match cli.command {
+        Some(Command::Seal(seal)) => report(sealing::run(&seal), |error| error.exit_code()),
+        None => match cli.daemon.role {
+            Role::Keeper => report(run_keeper(cli.daemon, scope), KeeperError::exit_code),
+            Role::Warden => {
+                ops::logging::start("info");
+                report(run_warden(&cli.daemon), |_| 70)
+            }
+            Role::Prober => {
+                ops::logging::start("warn");
+                report(prober::run(), |_| 70)
+            }
+        },
+    }
+}
+
+fn report<E: std::fmt::Display>(result: Result<(), E>, code: impl FnOnce(&E) -> u8) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reverie-agent: {error}");
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+fn run_keeper(daemon: Daemon, scope: Scope) -> Result<(), KeeperError> {
+    let config = daemon.config.map_or_else(|| scope.default_config(), Ok)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)))
+        .thread_name("keeper")
+        .enable_all()
+        .build()
+        .map_err(|error| KeeperError::Io { what: "cannot start threads".to_owned(), error })?;
+    let result = runtime.block_on(keeper::run(keeper::Options { config, scope }));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
+
+fn run_warden(daemon: &Daemon) -> Result<(), Box<dyn std::error::Error>> {
+    let keeper_uid = match &daemon.keeper_user {
+        None => None,
+        Some(name) => match nix::unistd::User::from_name(name)? {
+            Some(user) => Some(user.uid.as_raw()),
+            None => return Err(format!("the user {name:?} (--keeper-user) does not exist").into()),
+        },
+    };
+    warden::run(warden::Options { run_dir: daemon.run_dir.clone(), keeper_uid })?;
+    Ok(())
+}

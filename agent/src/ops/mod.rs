@@ -1,3 +1,7 @@
 //! What the roles share.
 
 pub mod channel;
+pub mod configuration;
+pub mod host;
+pub mod logging;
+pub mod policy;

@@ -9,6 +9,7 @@
 //! | [`seqpacket`] | messages with descriptors between the roles |
 //! | [`process`] | hardening of the own process: core dumps, locked memory, privileges |
 
+pub mod hostname;
 pub mod peer;
 pub mod pidfd;
 pub mod process;

@@ -1,0 +1,97 @@
+//! Listing, rotating and revoking for administrators.
+
+use std::time::Duration;
+
+use reverie_core::api::admin::{
+    Certificates, IssuedCertificate, IssuerKind, IssuerStatus, Revoked, RevokeRequest, RotateIssuerRequest, RotateRequest,
+};
+use reverie_core::api::local::CertificateSummary;
+use reverie_core::api::{Code, Problem};
+use reverie_core::ca::{Serial, Step, signing_root};
+use reverie_core::id::IdentityName;
+
+use super::status::issuer_statuses;
+use crate::keeper::clock;
+use crate::keeper::identity::{lifecycle, revocation, rotation};
+use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::call::Call;
+use crate::keeper::state::IssuedRecord;
+
+/// Certificates in one answer.
+const MAX_LISTED: usize = 1000;
+
+pub fn list(call: &Call<'_>) -> Answer {
+    let mut issued = call.keeper.state.issued_newest(clock::now(), MAX_LISTED + 1)?;
+    let more = issued.len() > MAX_LISTED;
+    issued.truncate(MAX_LISTED);
+    Reply::json(&Certificates { certificates: issued.into_iter().map(shown).collect(), more })
+}
+
+fn shown(issued: IssuedRecord) -> IssuedCertificate {
+    IssuedCertificate {
+        identity: issued.identity,
+        spiffe_id: issued.spiffe_id,
+        summary: CertificateSummary {
+            serial: issued.serial.to_string(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            renew_at: None,
+            revoked_at: issued.revoked_at,
+            generation: None,
+        },
+        issuer: issued.issuer,
+    }
+}
+
+fn identity_named(name: &str) -> Result<IdentityName, Failure> {
+    let wrong = |error: reverie_core::id::InvalidName| Problem::new(Code::BadRequest, error.to_string());
+    Ok(name.parse().map_err(wrong)?)
+}
+
+pub async fn rotate(call: &Call<'_>) -> Answer {
+    let RotateRequest { identity } = parse_json(&call.body)?;
+    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor()).await?)
+}
+
+pub async fn revoke(call: &Call<'_>) -> Answer {
+    let keeper = call.keeper;
+    let serials = match parse_json(&call.body)? {
+        RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
+            let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
+            let unknown = || revocation::RevocationError::Unknown(serial.clone());
+            let leaf = keeper.state.issued(&parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
+            revocation::revoke_leaves(keeper, vec![leaf.ok_or_else(unknown)?], call.actor()).await?
+        }
+        RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
+            let leaves = keeper.state.issued_to(identity_named(&identity)?.as_str(), clock::now())?;
+            revocation::revoke_leaves(keeper, leaves, call.actor()).await?
+        }
+        RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint) } => {
+            vec![revocation::revoke_intermediate(keeper, &fingerprint, call.actor()).await?]
+        }
+        _ => {
+            let problem = Problem::new(Code::BadRequest, "name exactly one of `serial`, `identity` and `intermediate`");
+            return Err(problem.into());
+        }
+    };
+    Reply::json(&Revoked { serials: serials.iter().map(ToString::to_string).collect() })
+}
+
+pub async fn rotate_issuer(call: &Call<'_>) -> Answer {
+    let RotateIssuerRequest { issuer, overlap_seconds } = parse_json(&call.body)?;
+    let keeper = call.keeper;
+    let overlap = overlap_seconds.map_or(keeper.policy().config.ca.root_overlap.0, Duration::from_secs);
+    if overlap > keeper.policy().config.ca.root_ttl.0 / 2 {
+        return Err(Problem::new(Code::BadRequest, "the overlap must be at most half of `ca.root_ttl`").into());
+    }
+    let step = |record: &reverie_core::ca::Authority, now: reverie_core::moment::Moment| match issuer {
+        IssuerKind::Root => Some(Step::MakeRoot { signs_from: now.after(overlap) }),
+        IssuerKind::Intermediate => signing_root(record, now).map(|root| Step::MakeIntermediate { root: root.fingerprint.clone() }),
+    };
+    let fingerprint = lifecycle::rotate(keeper, step, call.actor()).await?;
+    // The lifecycle task sleeps until what it last knew of; a root made now may begin to sign sooner.
+    keeper.lifecycle_due.notify_one();
+    let (roots, intermediates) = issuer_statuses(keeper);
+    let made: Option<IssuerStatus> = roots.into_iter().chain(intermediates).find(|known| known.fingerprint == fingerprint);
+    Reply::json(&made)
+}

@@ -1,0 +1,112 @@
+//! The agent's state, for people and for monitoring.
+
+use reverie_core::api::admin::{AdminIdentity, AllIdentities, Health, IssuerStatus, Status};
+use reverie_core::api::{Code, Problem};
+use reverie_core::ca;
+
+use crate::keeper::local::answer::{Answer, Reply};
+use crate::keeper::local::call::Call;
+use crate::keeper::local::identity_summary;
+use crate::keeper::{Keeper, clock};
+
+pub fn status(call: &Call<'_>) -> Answer {
+    let keeper = call.keeper;
+    let (roots, intermediates) = issuer_statuses(keeper);
+    let policy = keeper.policy();
+    Reply::json(&Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        trust_domain: keeper.host.trust_domain.to_string(),
+        node_id: keeper.host.node_id.to_string(),
+        started_at: keeper.started_at,
+        pid: std::process::id(),
+        ready: why_not_ready(keeper).is_none(),
+        alarms: keeper.alarms.all(),
+        seal: keeper.seal.clone(),
+        pidfd_attestation: keeper.pidfd_attestation,
+        memory_locked: keeper.memory_locked,
+        roots,
+        intermediates,
+        identities: policy.identities.len(),
+        secrets: keeper.secrets.all(&keeper.state)?.len(),
+        run: keeper.host.run.display().to_string(),
+        audit_seq: keeper.state.audit_head().seq,
+        config: keeper.config_status(),
+    })
+}
+
+/// Roots and intermediates with what each is doing now.
+pub fn issuer_statuses(keeper: &Keeper) -> (Vec<IssuerStatus>, Vec<IssuerStatus>) {
+    let (now, issuers) = (clock::now(), keeper.issuers());
+    let record = &issuers.stored.record;
+    let signing_root = ca::signing_root(record, now).map(|root| &root.fingerprint);
+    let issuing = ca::issuing_intermediate(record, now).map(|intermediate| &intermediate.fingerprint);
+    let roots = record.roots.iter().map(|root| IssuerStatus {
+        fingerprint: root.fingerprint.clone(),
+        state: match () {
+            () if Some(&root.fingerprint) == signing_root => "signing",
+            () if root.signs_from > now => "published",
+            () => "trusted",
+        }
+        .to_owned(),
+        not_before: root.validity.not_before,
+        not_after: root.validity.not_after,
+        root: None,
+    });
+    let intermediates = record.intermediates.iter().map(|intermediate| IssuerStatus {
+        fingerprint: intermediate.fingerprint.clone(),
+        state: match () {
+            () if intermediate.revoked => "revoked",
+            () if Some(&intermediate.fingerprint) == issuing => "signing",
+            () => "trusted",
+        }
+        .to_owned(),
+        not_before: intermediate.validity.not_before,
+        not_after: intermediate.validity.not_after,
+        root: Some(intermediate.root.clone()),
+    });
+    (roots.collect(), intermediates.collect())
+}
+
+pub fn identities(call: &Call<'_>) -> Answer {
+    let policy = call.keeper.policy();
+    let identities = policy.judge.rules().iter().filter_map(|rule| {
+        let declared = &policy.identities.get(&rule.name)?.declared;
+        Some(AdminIdentity {
+            summary: identity_summary(call.keeper, declared),
+            selectors: rule.selectors.iter().map(ToString::to_string).collect(),
+            declared_at: declared.declared_at.clone(),
+            verified: call.keeper.last_verified(&rule.name),
+        })
+    });
+    Reply::json(&AllIdentities { identities: identities.collect() })
+}
+
+pub fn health(_: &Call<'_>) -> Answer {
+    Reply::json(&Health { ok: true, why: None })
+}
+
+pub fn ready(call: &Call<'_>) -> Answer {
+    match why_not_ready(call.keeper) {
+        None => Reply::json(&Health { ok: true, why: None }),
+        Some(why) => Err(Problem::new(Code::Unavailable, why).advise("`agentctl doctor` looks further").into()),
+    }
+}
+
+/// Could a certificate be issued now?
+fn why_not_ready(keeper: &Keeper) -> Option<String> {
+    let (now, issuers) = (clock::now(), keeper.issuers());
+    let record = &issuers.stored.record;
+    match ca::issuing_intermediate(record, now) {
+        None => Some("there is no intermediate that can sign now".to_owned()),
+        Some(intermediate) if now < intermediate.validity.not_before => {
+            Some(format!("the clock says {now}, before the intermediate was made at {}", intermediate.validity.not_before))
+        }
+        Some(_) => None,
+    }
+}
+
+pub fn metrics(call: &Call<'_>) -> Answer {
+    metrics::gauge!("reverie_identities").set(call.keeper.policy().identities.len() as f64);
+    metrics::gauge!("reverie_audit_seq").set(call.keeper.state.audit_head().seq as f64);
+    Reply::text("text/plain; version=0.0.4", &call.keeper.metrics.render())
+}

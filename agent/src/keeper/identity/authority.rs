@@ -1,0 +1,129 @@
+//! Signing: leaves by the host's intermediate, intermediates by its root, roots by themselves, and revocation lists.
+//!
+//! Nothing here decides or records: templates come from `reverie_core::ca`, and what is signed counts only once the
+//! caller has committed it.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
+    SanType, SerialNumber, SignatureAlgorithm,
+};
+use reverie_core::ca::{IntermediateTemplate, LeafTemplate, RootTemplate, Serial};
+use reverie_core::config::KeyType;
+use reverie_core::id::{IdentityName, TrustDomain};
+use reverie_core::moment::Moment;
+use reverie_core::renewal::Validity;
+
+use super::issuers::SigningIssuer;
+
+/// A fresh serial.
+pub fn fresh_serial() -> Result<Serial, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(Serial::from_random(bytes))
+}
+
+/// A fresh key.
+pub fn fresh_key(key: KeyType) -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_for(algorithm(key))
+}
+
+fn algorithm(key: KeyType) -> &'static SignatureAlgorithm {
+    match key {
+        KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        KeyType::Ed25519 => &rcgen::PKCS_ED25519,
+    }
+}
+
+/// Signs a leaf for `public_key`; DER.
+pub fn sign_leaf(
+    template: &LeafTemplate,
+    name: &IdentityName,
+    public_key: &impl PublicKeyData,
+    issuer: &SigningIssuer,
+) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = dated(template.validity, template.serial);
+    // A common name, since PostgreSQL's `cert` method and many logs look at nothing else.
+    params.distinguished_name = common_name(name.as_str());
+    params.subject_alt_names.push(SanType::URI(template.spiffe_id.as_str().try_into()?));
+    for dns in &template.dns {
+        params.subject_alt_names.push(SanType::DnsName(dns.as_str().try_into()?));
+    }
+    params.subject_alt_names.extend(template.ip.iter().copied().map(SanType::IpAddress));
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params.signed_by(public_key, &issuer.issuer)?.der().to_vec())
+}
+
+/// Signs a root with its own key; DER.
+pub fn sign_root(template: &RootTemplate, key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = ca_params(&template.common_name, &template.trust_domain, template.validity, template.serial)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(params.self_signed(key)?.der().to_vec())
+}
+
+/// Signs a host's intermediate; DER. It may sign leaves and nothing below.
+pub fn sign_intermediate(template: &IntermediateTemplate, key: &KeyPair, root: &SigningIssuer) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = ca_params(&template.common_name, &template.trust_domain, template.validity, template.serial)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.use_authority_key_identifier_extension = true;
+    Ok(params.signed_by(key, &root.issuer)?.der().to_vec())
+}
+
+/// One entry of a revocation list.
+#[derive(Debug, Clone)]
+pub struct Revocation {
+    /// Which.
+    pub serial: Vec<u8>,
+    /// When.
+    pub at: Moment,
+}
+
+/// Signs a revocation list; DER.
+pub fn sign_crl(
+    revoked: &[Revocation],
+    number: u64,
+    this_update: Moment,
+    next_update: Moment,
+    issuer: &SigningIssuer,
+) -> Result<Vec<u8>, rcgen::Error> {
+    let entry = |revocation: &Revocation| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&revocation.serial),
+        revocation_time: revocation.at.to_offset_date_time(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: this_update.truncated_to_secs().to_offset_date_time(),
+        next_update: next_update.truncated_to_secs().to_offset_date_time(),
+        crl_number: SerialNumber::from(number),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.iter().map(entry).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(params.signed_by(&issuer.issuer)?.der().to_vec())
+}
+
+fn ca_params(name: &str, domain: &TrustDomain, validity: Validity, serial: Serial) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = dated(validity, serial);
+    params.distinguished_name = common_name(name);
+    params.subject_alt_names.push(SanType::URI(format!("spiffe://{domain}").as_str().try_into()?));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn dated(validity: Validity, serial: Serial) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.not_before = validity.not_before.to_offset_date_time();
+    params.not_after = validity.not_after.to_offset_date_time();
+    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
+    params
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    subject
+}

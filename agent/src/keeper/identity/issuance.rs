@@ -1,0 +1,121 @@
+//! Making one leaf: key, template, signature. Recording it is the caller's.
+
+use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::ca::{self, LeafTemplate, Serial, TemplateError};
+use reverie_core::config::Identity;
+use reverie_core::moment::Moment;
+use reverie_core::renewal::Validity;
+use zeroize::Zeroizing;
+
+use super::authority;
+use super::issuers::{Issuers, SigningIssuer, to_pem};
+use crate::keeper::state::IssuedRecord;
+
+/// A signed leaf that is not recorded yet: nobody may see it before it is.
+#[must_use]
+pub struct Leaf {
+    /// Its serial.
+    pub serial: Serial,
+    /// From when to when.
+    pub validity: Validity,
+    /// Leaf, then intermediate, PEM.
+    pub chain_pem: String,
+    /// PKCS #8, PEM, if the key was made here.
+    pub key_pem: Option<Zeroizing<String>>,
+    /// Fingerprint of the intermediate.
+    pub issuer: String,
+}
+
+impl std::fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leaf({})", self.serial)
+    }
+}
+
+/// Why no leaf could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The clock or the issuer does not allow it.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// There is no intermediate that could sign.
+    #[error("there is no intermediate that can sign now; `agentctl status` shows why")]
+    NoIssuer,
+    /// The library refused.
+    #[error("signing failed: {0}")]
+    Signing(#[from] rcgen::Error),
+    /// The kernel gave no randomness.
+    #[error("no random numbers could be had")]
+    Randomness(#[from] aws_lc_rs::error::Unspecified),
+}
+
+/// Makes a leaf for `identity`: for the given key, or for a new one.
+pub fn issue(issuers: &Issuers, identity: &Identity, given: Option<&SubjectPublicKeyInfo>, now: Moment) -> Result<Leaf, IssueError> {
+    let intermediate = ca::issuing_intermediate(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
+    let issuer = issuers.signing(&intermediate.fingerprint).ok_or(IssueError::NoIssuer)?;
+    let template = LeafTemplate {
+        serial: authority::fresh_serial()?,
+        spiffe_id: identity.spiffe_id.clone(),
+        dns: identity.dns.clone(),
+        ip: identity.ip.clone(),
+        validity: LeafTemplate::validity(now, identity.ttl.0, intermediate.validity)?,
+    };
+    match given {
+        Some(public_key) => sign(&template, identity, public_key, issuer, None),
+        None => {
+            let key = authority::fresh_key(identity.key)?;
+            let key_pem = Zeroizing::new(to_pem("PRIVATE KEY", &Zeroizing::new(key.serialize_der())));
+            sign(&template, identity, &key, issuer, Some(key_pem))
+        }
+    }
+}
+
+fn sign(
+    template: &LeafTemplate,
+    identity: &Identity,
+    public_key: &impl PublicKeyData,
+    issuer: &SigningIssuer,
+    key_pem: Option<Zeroizing<String>>,
+) -> Result<Leaf, IssueError> {
+    let der = authority::sign_leaf(template, &identity.name, public_key, issuer)?;
+    let mut chain_pem = to_pem("CERTIFICATE", &der);
+    chain_pem.push_str(&issuer.certificate_pem);
+    Ok(Leaf { serial: template.serial, validity: template.validity, chain_pem, key_pem, issuer: issuer.fingerprint.clone() })
+}
+
+impl Leaf {
+    /// For the register of issued certificates.
+    pub fn record(&self, identity: &Identity) -> IssuedRecord {
+        IssuedRecord {
+            serial: self.serial,
+            identity: identity.name.to_string(),
+            spiffe_id: identity.spiffe_id.to_string(),
+            issuer: self.issuer.clone(),
+            not_before: self.validity.not_before,
+            not_after: self.validity.not_after,
+            revoked_at: None,
+        }
+    }
+
+    /// For the audit log.
+    pub fn event(&self, identity: &Identity, actor: Actor, now: Moment) -> Event {
+        Event {
+            time: now,
+            kind: Kind::CertificateIssued,
+            outcome: Outcome::Done,
+            actor,
+            subject: Subject { serial: Some(self.serial.to_string()), ..subject(identity) },
+            reason: None,
+        }
+    }
+}
+
+/// The identity as the subject of an event.
+pub fn subject(identity: &Identity) -> Subject {
+    Subject {
+        identity: Some(identity.name.to_string()),
+        spiffe_id: Some(identity.spiffe_id.to_string()),
+        ..Subject::default()
+    }
+}

@@ -1,0 +1,239 @@
+//! The life of roots, intermediates and revocation lists: does what `reverie_core::ca` says is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::ca::{self, Intermediate, IntermediateTemplate, Root, RootTemplate, Settings, Step};
+use reverie_core::config::KeyType;
+use reverie_core::moment::Moment;
+use zeroize::Zeroizing;
+
+use super::authority::{self, Revocation};
+use super::issuance::IssueError;
+use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint};
+use crate::keeper::state::{Change, StateError, Table, Write};
+use crate::keeper::{Keeper, clock, row};
+
+/// The key of the authority's row.
+const ROW: &str = "authority";
+/// No plan takes more steps than this; one that does is a fault.
+const MAX_STEPS: usize = 64;
+
+/// Why the authority could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// Signing failed.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// The change could not be recorded, so it was not made.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The stored row is not one.
+    #[error(transparent)]
+    Row(#[from] row::RowError),
+    /// A key in the store cannot be read.
+    #[error("a key of the certificate authority cannot be read: {0}; restore the store from a backup")]
+    Key(rcgen::Error),
+    /// The clock stands before everything the authority has made.
+    #[error("the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until then")]
+    Clock {
+        /// What the clock says.
+        now: Moment,
+        /// The oldest root's birth.
+        born: Moment,
+    },
+}
+
+impl From<rcgen::Error> for LifecycleError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
+impl From<aws_lc_rs::error::Unspecified> for LifecycleError {
+    fn from(error: aws_lc_rs::error::Unspecified) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
+/// What is stored, ready to sign; empty on a new host.
+pub fn load(row: Option<Zeroizing<Vec<u8>>>) -> Result<Issuers, LifecycleError> {
+    let stored: StoredAuthority = row.map(|row| row::decode(&row)).transpose()?.unwrap_or_default();
+    Issuers::load(stored).map_err(LifecycleError::Key)
+}
+
+/// The row that [`load`] reads.
+pub fn stored_row(state: &crate::keeper::state::State) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
+    state.get(Table::Authority, ROW)
+}
+
+/// Lifetimes from the configuration in force.
+pub fn settings(keeper: &Keeper) -> Settings {
+    let ca = &keeper.policy().config.ca;
+    Settings {
+        root_ttl: ca.root_ttl.0,
+        root_overlap: ca.root_overlap.0,
+        intermediate_ttl: ca.intermediate_ttl.0,
+        crl_ttl: ca.crl_ttl.0,
+    }
+}
+
+/// Waits for what is due, does it, and has the files follow. Never ends.
+pub async fn run(keeper: Arc<Keeper>) {
+    loop {
+        if let Err(error) = bring_up_to_date(&keeper).await {
+            keeper.alarms.raise("authority", error.to_string());
+        }
+        let now = clock::now();
+        let wake = ca::next_wake(&keeper.issuers().stored.record, &settings(&keeper), now);
+        // Never long: the clock may jump and the machine may sleep.
+        tokio::time::sleep(wake.since(now).clamp(Duration::from_millis(100), Duration::from_secs(30))).await;
+    }
+}
+
+/// Does everything that is due now.
+pub async fn bring_up_to_date(keeper: &Keeper) -> Result<(), LifecycleError> {
+    let _turn = keeper.authority_turn.lock().await;
+    for _ in 0..MAX_STEPS {
+        let (now, issuers) = (clock::now(), keeper.issuers());
+        check_clock(&issuers.stored.record, now)?;
+        let Some(step) = ca::steps(&issuers.stored.record, &settings(keeper), now).into_iter().next() else {
+            keeper.alarms.clear("authority");
+            return Ok(());
+        };
+        take(keeper, &issuers, step, Actor::Agent, now).await?;
+    }
+    Ok(())
+}
+
+/// A root or intermediate made now because an administrator asked; returns its fingerprint.
+pub async fn rotate(keeper: &Keeper, step: impl FnOnce(&ca::Authority, Moment) -> Option<Step>, actor: Actor) -> Result<String, LifecycleError> {
+    let made = {
+        let _turn = keeper.authority_turn.lock().await;
+        let (now, issuers) = (clock::now(), keeper.issuers());
+        check_clock(&issuers.stored.record, now)?;
+        let step = step(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
+        take(keeper, &issuers, step, actor, now).await?
+    };
+    bring_up_to_date(keeper).await?;
+    Ok(made)
+}
+
+fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError> {
+    match record.roots.iter().map(|root| root.validity.not_before).min() {
+        Some(born) if now < born => Err(LifecycleError::Clock { now, born }),
+        _ => Ok(()),
+    }
+}
+
+/// Does one step and records it; returns the fingerprint it concerns.
+async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now: Moment) -> Result<String, LifecycleError> {
+    let mut stored = issuers.stored.clone();
+    let (kind, fingerprint, what) = match step {
+        Step::MakeRoot { signs_from } => (Kind::RootChanged, make_root(keeper, &mut stored, signs_from, now)?, format!("published; signs from {signs_from}")),
+        Step::MakeIntermediate { root } => (Kind::IntermediateChanged, make_intermediate(keeper, issuers, &mut stored, &root, now)?, format!("made under root {root}")),
+        Step::SignCrl { issuer } => {
+            let revoked = revoked_by(keeper, &issuer)?;
+            sign_list(keeper, issuers, &mut stored, &issuer, &revoked, now)?;
+            (Kind::CrlSigned, issuer, format!("{} entries", revoked.len()))
+        }
+        Step::RetireRoot { fingerprint } => {
+            stored.record.roots.retain(|root| root.fingerprint != fingerprint);
+            (Kind::RootChanged, fingerprint, "retired: it has ended".to_owned())
+        }
+        Step::RetireIntermediate { fingerprint } => {
+            stored.record.intermediates.retain(|intermediate| intermediate.fingerprint != fingerprint);
+            (Kind::IntermediateChanged, fingerprint, "retired: it has ended".to_owned())
+        }
+    };
+    let subject = Subject { object: Some(fingerprint.clone()), ..Subject::default() };
+    let event = Event { time: now, kind, outcome: Outcome::Done, actor, subject, reason: Some(what) };
+    record(keeper, stored, vec![], vec![event]).await?;
+    Ok(fingerprint)
+}
+
+/// Makes a changed authority durable, together with what belongs to it, and only then lets it sign.
+pub async fn record(keeper: &Keeper, mut stored: StoredAuthority, mut writes: Vec<Write>, events: Vec<Event>) -> Result<(), LifecycleError> {
+    stored.drop_unnamed();
+    writes.push(Write::Put { table: Table::Authority, key: ROW.to_owned(), value: row::encode(&stored)? });
+    let issuers = Issuers::load(stored).map_err(LifecycleError::Key)?;
+    keeper.state.commit(Change { writes, events }).await?;
+    keeper.publish_issuers(issuers);
+    Ok(())
+}
+
+fn make_root(keeper: &Keeper, stored: &mut StoredAuthority, signs_from: Moment, now: Moment) -> Result<String, LifecycleError> {
+    let key = authority::fresh_key(KeyType::P256)?;
+    let host = &keeper.host;
+    let ttl = settings(keeper).root_ttl;
+    let template = RootTemplate::new(authority::fresh_serial()?, &host.trust_domain, &host.node_id, now, ttl);
+    let certificate = authority::sign_root(&template, &key)?;
+    let fingerprint = add(stored, certificate, &key);
+    stored.record.roots.push(Root { fingerprint: fingerprint.clone(), validity: template.validity, signs_from, crl_next_update: None });
+    Ok(fingerprint)
+}
+
+fn make_intermediate(
+    keeper: &Keeper,
+    issuers: &Issuers,
+    stored: &mut StoredAuthority,
+    root: &str,
+    now: Moment,
+) -> Result<String, LifecycleError> {
+    let (host, ttl) = (&keeper.host, settings(keeper).intermediate_ttl);
+    let signing = issuers.signing(root).ok_or(IssueError::NoIssuer)?;
+    let life = stored.record.roots.iter().find(|known| known.fingerprint == root).ok_or(IssueError::NoIssuer)?.validity;
+    let template = IntermediateTemplate::new(authority::fresh_serial()?, &host.trust_domain, &host.node_id, now, ttl, life)
+        .map_err(IssueError::Template)?;
+    let key = authority::fresh_key(KeyType::P256)?;
+    let certificate = authority::sign_intermediate(&template, &key, signing)?;
+    let fingerprint = add(stored, certificate, &key);
+    stored.record.intermediates.push(Intermediate {
+        fingerprint: fingerprint.clone(),
+        root: root.to_owned(),
+        validity: template.validity,
+        crl_next_update: None,
+        revoked: false,
+    });
+    Ok(fingerprint)
+}
+
+fn add(stored: &mut StoredAuthority, certificate: Vec<u8>, key: &rcgen::KeyPair) -> String {
+    let fingerprint = fingerprint(&certificate);
+    stored.issuers.push(StoredIssuer {
+        fingerprint: fingerprint.clone(),
+        certificate,
+        key: Zeroizing::new(key.serialize_der()),
+        crl: vec![],
+        crl_number: 0,
+    });
+    fingerprint
+}
+
+/// Every leaf or intermediate of `issuer` that is revoked and has not ended.
+pub fn revoked_by(keeper: &Keeper, issuer: &str) -> Result<Vec<Revocation>, StateError> {
+    let revoked = keeper.state.revoked_by(issuer)?;
+    Ok(revoked.into_iter().map(|(serial, at)| Revocation { serial: serial.as_bytes().to_vec(), at }).collect())
+}
+
+/// Signs the list of `issuer` anew.
+pub fn sign_list(
+    keeper: &Keeper,
+    issuers: &Issuers,
+    stored: &mut StoredAuthority,
+    issuer: &str,
+    revoked: &[Revocation],
+    now: Moment,
+) -> Result<(), LifecycleError> {
+    let signing = issuers.signing(issuer).ok_or(IssueError::NoIssuer)?;
+    let next_update = now.after(settings(keeper).crl_ttl);
+    let row = stored.issuer_mut(issuer).ok_or(IssueError::NoIssuer)?;
+    row.crl_number += 1;
+    row.crl = authority::sign_crl(revoked, row.crl_number, now, next_update, signing)?;
+    let record = &mut stored.record;
+    record.roots.iter_mut().filter(|root| root.fingerprint == issuer).for_each(|root| root.crl_next_update = Some(next_update));
+    let intermediates = record.intermediates.iter_mut().filter(|intermediate| intermediate.fingerprint == issuer);
+    intermediates.for_each(|intermediate| intermediate.crl_next_update = Some(next_update));
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The current certificate of each identity the agent keeps: one writer publishes immutable generations, many watch.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use reverie_core::api::local::CertificateSummary;
+use reverie_core::ca::Serial;
+use reverie_core::config::Identity;
+use reverie_core::id::{IdentityName, SpiffeId};
+use reverie_core::moment::Moment;
+use reverie_core::renewal::Validity;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use zeroize::Zeroizing;
+
+/// One certificate with its key. Every outlet renders this.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Generation {
+    /// Whose.
+    pub identity: IdentityName,
+    /// What it says.
+    pub spiffe_id: SpiffeId,
+    /// Its serial.
+    pub serial: Serial,
+    /// From when to when.
+    pub validity: Validity,
+    /// When to make the next.
+    pub renew_at: Moment,
+    /// Counts up.
+    pub number: u64,
+    /// Fingerprint of the intermediate.
+    pub issuer: String,
+    /// Leaf, then intermediate.
+    pub chain_pem: String,
+    /// PKCS #8.
+    pub key_pem: Zeroizing<String>,
+    /// What it was made from: another one is made when the declaration changes.
+    pub made_from: String,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Generation({} #{} {})", self.identity, self.number, self.serial)
+    }
+}
+
+impl Generation {
+    /// For listings.
+    pub fn summary(&self) -> CertificateSummary {
+        CertificateSummary {
+            serial: self.serial.to_string(),
+            not_before: self.validity.not_before,
+            not_after: self.validity.not_after,
+            renew_at: Some(self.renew_at),
+            revoked_at: None,
+            generation: Some(self.number),
+        }
+    }
+}
+
+/// All that a certificate takes from its declaration.
+pub fn made_from(identity: &Identity) -> String {
+    let Identity { spiffe_id, dns, ip, ttl, key, .. } = identity;
+    format!("{spiffe_id} {dns:?} {ip:?} {ttl} {key:?}")
+}
+
+/// The current generations.
+#[derive(Debug)]
+pub struct Store {
+    current: RwLock<BTreeMap<IdentityName, Arc<Generation>>>,
+    published: broadcast::Sender<Arc<Generation>>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { current: RwLock::default(), published: broadcast::channel(256).0 }
+    }
+}
+
+impl Store {
+    /// The current generation.
+    pub fn current(&self, name: &IdentityName) -> Option<Arc<Generation>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every current generation, by name.
+    pub fn all(&self) -> Vec<Arc<Generation>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Makes `generation` the current one. It must be durable already.
+    pub fn publish(&self, generation: Generation) -> Arc<Generation> {
+        let generation = Arc::new(generation);
+        let name = generation.identity.clone();
+        self.current.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&generation));
+        // No watcher is not an error.
+        let _ = self.published.send(Arc::clone(&generation));
+        generation
+    }
+
+    /// Forgets an identity that is no longer declared.
+    pub fn withdraw(&self, name: &IdentityName) {
+        self.current.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Publications from now on. One who falls behind reads [`Store::current`] anew.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Generation>> {
+        self.published.subscribe()
+    }
+}

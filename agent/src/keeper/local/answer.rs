@@ -1,0 +1,163 @@
+//! What a handler answers, and how that becomes HTTP.
+
+use std::convert::Infallible;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use reverie_core::api::{Code, Problem};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::keeper::identity::issuance::IssueError;
+use crate::keeper::identity::lifecycle::LifecycleError;
+use crate::keeper::identity::revocation::RevocationError;
+use crate::keeper::identity::rotation::RotationError;
+use crate::keeper::roles::RoleError;
+use crate::keeper::state::StateError;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A body that is all there.
+fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// A handler's result.
+pub type Answer = Result<Reply, Failure>;
+
+/// A problem, boxed: answers are moved often and rarely fail.
+#[derive(Debug)]
+pub struct Failure(pub Box<Problem>);
+
+/// What was asked for.
+pub enum Reply {
+    /// A JSON document.
+    Json(Vec<u8>),
+    /// Bytes of some media type.
+    Bytes {
+        /// Media type.
+        media: &'static str,
+        /// The bytes.
+        bytes: Zeroizing<Vec<u8>>,
+    },
+    /// Server-sent events.
+    Events(Body),
+}
+
+impl Reply {
+    /// A document.
+    pub fn json<T: Serialize>(document: &T) -> Answer {
+        serde_json::to_vec(document)
+            .map(Self::Json)
+            .map_err(|error| Problem::new(Code::Internal, format!("the answer could not be written: {error}")).into())
+    }
+
+    /// Plain text, such as PEM.
+    pub fn text(media: &'static str, text: &str) -> Answer {
+        Ok(Self::Bytes { media, bytes: Zeroizing::new(text.as_bytes().to_vec()) })
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+/// The HTTP response of an answer. Nothing is ever cached: keys are among the answers.
+pub fn respond(answer: Answer) -> Response<Body> {
+    let (status, media, body) = match answer {
+        Ok(Reply::Json(bytes)) => (StatusCode::OK, "application/json", whole(bytes)),
+        Ok(Reply::Bytes { media, bytes }) => (StatusCode::OK, media, whole(bytes.to_vec())),
+        Ok(Reply::Events(body)) => (StatusCode::OK, "text/event-stream", body),
+        Err(Failure(problem)) => {
+            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, "application/problem+json", whole(serde_json::to_vec(&problem).unwrap_or_default()))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a request's body, at most `limit` bytes of it, within the deadline.
+pub async fn read_body(body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let too_large = || Problem::new(Code::TooLarge, format!("the request is larger than {limit} bytes")).into();
+    let limited = http_body_util::Limited::new(body, limit);
+    match tokio::time::timeout(std::time::Duration::from_secs(10), limited.collect()).await {
+        Ok(Ok(collected)) => Ok(Zeroizing::new(collected.to_bytes().to_vec())),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::Malformed, "the request ended before its body did").into()),
+        Err(_) => Err(Problem::new(Code::Malformed, "the request's body did not come within 10 s").into()),
+    }
+}
+
+/// Parses a JSON body.
+pub fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(Code::Malformed, format!("the request's body cannot be read: {error}"))
+            .advise("GET /v1/openapi.json describes every request")
+            .into()
+    })
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Problem::new(Code::Unavailable, format!("it could not be recorded, so it was not done: {error}"))
+            .advise("free disk space or repair the state directory; `agentctl doctor` looks at both")
+            .into()
+    }
+}
+
+impl From<IssueError> for Failure {
+    fn from(error: IssueError) -> Self {
+        Problem::new(Code::Unavailable, error.to_string()).advise("`agentctl doctor` looks at the clock and the issuers").into()
+    }
+}
+
+impl From<LifecycleError> for Failure {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::State(error) => error.into(),
+            other => Problem::new(Code::Unavailable, other.to_string()).into(),
+        }
+    }
+}
+
+impl From<RotationError> for Failure {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Unknown(_) => {
+                Problem::new(Code::NotFound, error.to_string()).advise("`agentctl identity list` shows what is declared").into()
+            }
+            RotationError::State(error) => error.into(),
+            RotationError::Issue(error) => error.into(),
+            RotationError::Lifecycle(error) => error.into(),
+            RotationError::Row(error) => Problem::new(Code::Internal, error.to_string()).into(),
+        }
+    }
+}
+
+impl From<RevocationError> for Failure {
+    fn from(error: RevocationError) -> Self {
+        match error {
+            RevocationError::Unknown(_) => {
+                Problem::new(Code::NotFound, error.to_string()).advise("`agentctl cert list` shows those in force").into()
+            }
+            RevocationError::Lifecycle(error) => error.into(),
+        }
+    }
+}
+
+impl From<RoleError> for Failure {
+    fn from(error: RoleError) -> Self {
+        Problem::new(Code::Unavailable, error.to_string()).into()
+    }
+}

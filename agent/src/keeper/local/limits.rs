@@ -1,0 +1,119 @@
+//! How many connections and requests one uid may have: what is over the limit is told so and shed.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use reverie_core::config::Limits;
+
+/// Counts connections by uid.
+#[derive(Debug, Default)]
+pub struct Connections {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: u32,
+    by_uid: BTreeMap<u32, u32>,
+}
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    connections: Arc<Connections>,
+    uid: u32,
+}
+
+impl Connections {
+    /// Counts one more; `None` if there are too many.
+    pub fn admit(self: &Arc<Self>, uid: u32, total: u32, per_uid: u32) -> Option<Counted> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counts.by_uid.get(&uid).copied().unwrap_or(0);
+        if counts.total >= total || own >= per_uid {
+            return None;
+        }
+        counts.total += 1;
+        counts.by_uid.insert(uid, own + 1);
+        Some(Counted { connections: Arc::clone(self), uid })
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> u32 {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.total = counts.total.saturating_sub(1);
+        match counts.by_uid.get_mut(&self.uid) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                counts.by_uid.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// Requests a second, by uid.
+#[derive(Debug, Default)]
+pub struct Rates(RwLock<Option<(u32, u32, Arc<DefaultKeyedRateLimiter<u32>>)>>);
+
+impl Rates {
+    /// True if `uid` may make one more request now.
+    pub fn admit(&self, uid: u32, limits: &Limits) -> bool {
+        let (Some(rate), Some(burst)) = (NonZeroU32::new(limits.requests_per_second), NonZeroU32::new(limits.burst.max(1))) else {
+            return true;
+        };
+        self.limiter(rate, burst).check_key(&uid).is_ok()
+    }
+
+    /// The limiter for the settings in force; a change of settings begins anew.
+    fn limiter(&self, rate: NonZeroU32, burst: NonZeroU32) -> Arc<DefaultKeyedRateLimiter<u32>> {
+        let wanted = (rate.get(), burst.get());
+        if let Some((r, b, limiter)) = self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref()
+            && (*r, *b) == wanted
+        {
+            return Arc::clone(limiter);
+        }
+        let limiter = Arc::new(RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((wanted.0, wanted.1, Arc::clone(&limiter)));
+        limiter
+    }
+
+    /// Forgets uids that have been quiet, so that the table stays small.
+    pub fn forget_quiet(&self) {
+        if let Some((_, _, limiter)) = self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_uid_cannot_take_every_connection() {
+        let connections = Arc::new(Connections::default());
+        let held: Vec<_> = (0..3).map_while(|_| connections.admit(1, 10, 2)).collect();
+        assert_eq!(held.len(), 2);
+        assert!(connections.admit(2, 10, 2).is_some());
+        drop(held);
+        assert!(connections.admit(1, 10, 2).is_some());
+        assert_eq!(connections.total(), 0);
+    }
+
+    #[test]
+    fn a_uid_over_its_rate_does_not_slow_another() {
+        let rates = Rates::default();
+        let limits = Limits { requests_per_second: 1, burst: 2, ..Limits::default() };
+        assert_eq!((0..5).filter(|_| rates.admit(1, &limits)).count(), 2);
+        assert!(rates.admit(2, &limits));
+        assert!(rates.admit(1, &Limits { requests_per_second: 0, ..limits }));
+    }
+}

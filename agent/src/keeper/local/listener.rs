@@ -1,0 +1,149 @@
+//! Accepting connections: counted, attested once, served until idle, closed in good order.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use reverie_core::api::{Code, Problem, Surface};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_io_timeout::TimeoutStream;
+
+use super::answer::respond;
+use super::call;
+use super::limits::Connections;
+use super::peer::Peer;
+use crate::keeper::Keeper;
+
+/// A client that takes no byte of an answer for so long is cut off.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+/// How long open requests may take once the agent is told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Connections on the admin socket are counted apart: administrators always get through.
+const ADMIN_CONNECTIONS: u32 = 256;
+
+/// Binds a socket of our own, with its mode from the first moment on.
+pub fn bind(path: &Path, surface: Surface) -> std::io::Result<std::os::unix::net::UnixListener> {
+    if let Ok(meta) = std::fs::symlink_metadata(path) {
+        use std::os::unix::fs::FileTypeExt;
+        if !meta.file_type().is_socket() {
+            return Err(std::io::Error::other(format!("{} exists and is no socket; remove it", path.display())));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(std::io::Error::other(format!("another agent serves {}; stop it, or configure another path", path.display())));
+        }
+        std::fs::remove_file(path)?;
+    }
+    // Bound under a name nobody knows, given its mode, then moved into place: never open to more than it should be.
+    let hidden = path.with_extension(format!("sock-{}", std::process::id()));
+    let _ = std::fs::remove_file(&hidden);
+    let listener = std::os::unix::net::UnixListener::bind(&hidden)?;
+    let mode = match surface {
+        Surface::Local => 0o666,
+        Surface::Admin => 0o660,
+    };
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(&hidden, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves one socket until the agent stops.
+pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface) {
+    let connections = Arc::new(Connections::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = keeper.stopping.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => admit(&keeper, &connections, stream, surface),
+            Err(error) => {
+                // Out of descriptors, mostly: wait for some to be closed rather than spin.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn admit(keeper: &Arc<Keeper>, connections: &Arc<Connections>, stream: UnixStream, surface: Surface) {
+    let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
+    let (total, per_uid) = match surface {
+        Surface::Local => {
+            let policy = keeper.policy();
+            (policy.config.limits.connections, policy.config.limits.connections_per_uid)
+        }
+        Surface::Admin => (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
+    };
+    let Some(counted) = connections.admit(credentials.uid, total, per_uid) else {
+        metrics::counter!("reverie_connections_shed_total").increment(1);
+        shed(stream);
+        return;
+    };
+    let keeper_of_task = Arc::clone(keeper);
+    keeper.tasks.spawn(async move {
+        serve_connection(keeper_of_task, stream, surface).await;
+        drop(counted);
+    });
+}
+
+/// Says why, without waiting for the client to read it.
+fn shed(stream: UnixStream) {
+    let problem = Problem::new(Code::TooMany, "too many connections are open").advise("close some, or raise [limits] connections");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let text = format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.try_write(text.as_bytes());
+}
+
+async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface) {
+    let descriptor = stream.as_raw_fd();
+    let peer = match Peer::attest(&keeper, stream.as_fd()).await {
+        Ok(peer) => Arc::new(peer),
+        Err(failure) => {
+            tracing::debug!(descriptor, problem = %failure.0, "a caller could not be attested");
+            let body = serde_json::to_string(&failure.0).unwrap_or_default();
+            let status = failure.0.status;
+            let text = format!(
+                "HTTP/1.1 {status} Refused\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = tokio::time::timeout(WRITE_STALL, stream.write_all(text.as_bytes())).await;
+            return;
+        }
+    };
+    let idle = keeper.policy().config.limits.idle.0;
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_STALL));
+    let stopping = keeper.stopping.clone();
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (keeper, peer) = (Arc::clone(&keeper), Arc::clone(&peer));
+        async move { Ok::<_, std::convert::Infallible>(respond(call::handle(&keeper, &peer, surface, request).await)) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(64 * 1024).max_headers(64).half_close(true);
+    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN, connection.as_mut()).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

@@ -1,0 +1,74 @@
+//! The process at the other end of a connection, pinned: read once, checked again for every request.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use reverie_core::api::{Code, Problem};
+use reverie_core::caller::{Caller, Pinning};
+use reverie_core::ipc::warden::{Reply, Request};
+use reverie_sys::peer::{peer_credentials, peer_groups, peer_pidfd};
+use reverie_sys::pidfd::PidFd;
+
+use super::answer::Failure;
+use crate::keeper::Keeper;
+use crate::keeper::roles::FACTS_DEADLINE;
+
+/// An attested caller, and the kernel's handle on it.
+#[derive(Debug)]
+pub struct Peer {
+    /// What the judge sees.
+    pub caller: Caller,
+    pidfd: Option<PidFd>,
+}
+
+fn gone() -> Failure {
+    Problem::new(Code::CallerGone, "the process that connected has ended, or runs another program now")
+        .advise("connect again from the process that needs the identity")
+        .into()
+}
+
+impl Peer {
+    /// Reads who is at the other end of `socket`.
+    ///
+    /// The pidfd is taken before any fact is read, and must still be alive after: so the facts are of the process that
+    /// connected, whatever its number is used for meanwhile. Without one (Linux before 6.5) only uid and gids count.
+    pub async fn attest(keeper: &Keeper, socket: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let broken = |error: std::io::Error| Problem::new(Code::CallerGone, format!("the kernel does not say who this is: {error}"));
+        let credentials = peer_credentials(socket).map_err(broken)?;
+        let mut groups = peer_groups(socket).map_err(broken)?;
+        groups.sort_unstable();
+        let (pid, uid, gid) = (credentials.pid, credentials.uid, credentials.gid);
+        let by_credentials = Caller::by_credentials(pid, uid, gid, groups);
+        let pidfd = match keeper.pidfd_attestation {
+            true => peer_pidfd(socket).map_err(|_| gone())?,
+            false => None,
+        };
+        let Some(pidfd) = pidfd else { return Ok(Self { caller: by_credentials, pidfd: None }) };
+        let request = Request::Facts { digest_exe: keeper.policy().judge.digests_exe() };
+        let facts = match keeper.roles.warden(&request, Some(pidfd.as_fd()), FACTS_DEADLINE).await? {
+            Reply::Facts(facts) => facts,
+            _ => return Err(gone()),
+        };
+        let caller = Caller { pinning: Pinning::Pidfd, exe: facts.exe, cgroup: facts.cgroup, ..by_credentials };
+        let peer = Self { caller, pidfd: Some(pidfd) };
+        peer.check_alive()?;
+        Ok(peer)
+    }
+
+    /// The process that connected still lives.
+    pub fn check_alive(&self) -> Result<(), Failure> {
+        match &self.pidfd {
+            Some(pidfd) if !pidfd.is_alive().unwrap_or(false) => Err(gone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// It still runs the file it ran when it connected; asked where a rule looks at that file.
+    pub async fn check_executable(&self, keeper: &Keeper) -> Result<(), Failure> {
+        let (Some(pidfd), Some(exe)) = (&self.pidfd, &self.caller.exe) else { return Ok(()) };
+        let request = Request::StillRuns { device: exe.device, inode: exe.inode };
+        match keeper.roles.warden(&request, Some(pidfd.as_fd()), FACTS_DEADLINE).await? {
+            Reply::StillRuns(true) => Ok(()),
+            _ => Err(gone()),
+        }
+    }
+}

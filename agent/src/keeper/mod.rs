@@ -1,0 +1,322 @@
+//! The keeper: keys, rules, judge, rotation, and the local sockets. It meets no network and has no privileges.
+//!
+//! [`run`] reads top to bottom: configuration, seal, store, authority, roles, sockets, then the tasks.
+
+mod admin;
+mod alarms;
+pub mod clock;
+mod identity;
+mod local;
+mod outlet;
+mod reload;
+mod roles;
+mod row;
+mod seal;
+mod secrets;
+mod sockets;
+pub mod state;
+mod supervision;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use reverie_core::api::Surface;
+use reverie_core::api::admin::{ConfigStatus, SealStatus};
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::id::IdentityName;
+use reverie_core::moment::Moment;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ops::configuration::{self, LoadError, Loaded};
+use crate::ops::host::{Host, HostError, Scope};
+use crate::ops::logging;
+use crate::ops::policy::Policy;
+use identity::issuers::Issuers;
+use identity::{lifecycle, rotation, store::Store};
+use state::{Change, OpenError, State, StateError, Table};
+
+/// How the keeper is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The main configuration file.
+    pub config: PathBuf,
+    /// For the system or one person.
+    pub scope: Scope,
+}
+
+/// Why the keeper ended.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The host's names or places cannot be settled.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The root secret cannot be had.
+    #[error(transparent)]
+    Seal(#[from] seal::SealFailure),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed at start.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A row cannot be read.
+    #[error(transparent)]
+    Row(#[from] row::RowError),
+    /// The authority's keys cannot be read.
+    #[error(transparent)]
+    Authority(#[from] lifecycle::LifecycleError),
+    /// A directory or socket cannot be made.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+}
+
+impl KeeperError {
+    /// The exit code (sysexits.h).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Host(_) => 78,
+            Self::Seal(_) => 77,
+            Self::Open(_) | Self::State(_) | Self::Row(_) | Self::Authority(_) => 74,
+            Self::Io { .. } => 73,
+        }
+    }
+}
+
+/// Everything the tasks share.
+pub struct Keeper {
+    host: Host,
+    main_file: PathBuf,
+    state: State,
+    policy: watch::Sender<Arc<Policy>>,
+    config_status: Mutex<ConfigStatus>,
+    issuers: watch::Sender<Arc<Issuers>>,
+    /// Held while roots, intermediates or lists change.
+    authority_turn: tokio::sync::Mutex<()>,
+    lifecycle_due: Notify,
+    store: Store,
+    schedule: rotation::Schedule,
+    turns: rotation::Turns,
+    verified: Mutex<BTreeMap<IdentityName, String>>,
+    secrets: secrets::Secrets,
+    tokens: tokens::Tokens,
+    roles: roles::Roles,
+    rates: local::limits::Rates,
+    alarms: alarms::Alarms,
+    metrics: PrometheusHandle,
+    started_at: Moment,
+    seal: SealStatus,
+    pidfd_attestation: bool,
+    memory_locked: bool,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keeper({})", self.host.node_id)
+    }
+}
+
+impl Keeper {
+    /// The configuration in force.
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    fn watch_policy(&self) -> watch::Receiver<Arc<Policy>> {
+        self.policy.subscribe()
+    }
+
+    /// The authority as it is now.
+    fn issuers(&self) -> Arc<Issuers> {
+        Arc::clone(&self.issuers.borrow())
+    }
+
+    fn watch_issuers(&self) -> watch::Receiver<Arc<Issuers>> {
+        self.issuers.subscribe()
+    }
+
+    /// Lets a recorded change of the authority take effect.
+    fn publish_issuers(&self, issuers: Issuers) {
+        self.issuers.send_replace(Arc::new(issuers));
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        self.config_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_verified(&self, name: &IdentityName, place: Option<String>) {
+        if let Some(place) = place {
+            let text = format!("seen at {place}, {}", clock::now());
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), text);
+        }
+    }
+
+    fn last_verified(&self, name: &IdentityName) -> Option<String> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+/// Runs the keeper until it is told to stop.
+pub async fn run(options: Options) -> Result<(), KeeperError> {
+    let started_at = clock::now();
+    let loaded = configuration::load(&options.config)?;
+    logging::start(&loaded.config.log.level);
+    let host = Host::new(&loaded.config, options.scope)?;
+    let memory_locked = supervision::harden();
+    sockets::prepare_directories(&host)?;
+
+    let unsealed = seal::unseal(&host, &loaded.config.seal)?;
+    let (policy, files) = look_up(loaded).await;
+    let state = State::open(
+        state::Options {
+            directory: host.state.clone(),
+            audit: state::AuditOptions {
+                rotate_bytes: policy.config.audit.rotate_bytes,
+                keep: policy.config.audit.keep,
+                admin_gid: policy.admin_gid,
+            },
+            now: started_at,
+        },
+        &unsealed.secret,
+    )?;
+    let keeper = assemble(options.config, host, state, policy, files, unsealed.status, memory_locked, started_at)?;
+    keeper.announce_start().await?;
+    supervision::raise_standing_alarms(&keeper);
+
+    // A clock that is wrong, or a disk that is full, must not keep the agent from saying so.
+    if let Err(error) = lifecycle::bring_up_to_date(&keeper).await {
+        keeper.alarms.raise("authority", error.to_string());
+    }
+    let listeners = sockets::listen(&keeper.host)?;
+    let tasks = &keeper.tasks;
+    tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.agent, Surface::Local));
+    tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.admin, Surface::Admin));
+    tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
+    tokio::spawn(rotation::run(Arc::clone(&keeper)));
+    tokio::spawn(reload::follow(Arc::clone(&keeper)));
+    tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
+    supervision::notify_ready(&keeper);
+    tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
+
+    supervision::wait_for_signals(&keeper).await;
+    stop(keeper).await
+}
+
+async fn look_up(loaded: Loaded) -> (Policy, Vec<PathBuf>) {
+    let Loaded { config, files } = loaded;
+    let fallback = config.clone();
+    // A directory may be asked for names: not on the threads that serve.
+    let policy = tokio::task::spawn_blocking(move || Policy::new(config)).await;
+    (policy.unwrap_or_else(|_| Policy::new(fallback)), files)
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is made once, in `run`")]
+fn assemble(
+    main_file: PathBuf,
+    host: Host,
+    state: State,
+    policy: Policy,
+    files: Vec<PathBuf>,
+    seal: SealStatus,
+    memory_locked: bool,
+    started_at: Moment,
+) -> Result<Arc<Keeper>, KeeperError> {
+    let issuers = lifecycle::load(lifecycle::stored_row(&state)?)?;
+    let store = Store::default();
+    for (_, row) in state.scan(Table::Identities)? {
+        store.publish(row::decode(&row)?);
+    }
+    let roles = roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
+    let config_status = ConfigStatus {
+        files: files.iter().map(|file| file.display().to_string()).collect(),
+        loaded_at: started_at,
+        refused: None,
+    };
+    Ok(Arc::new(Keeper {
+        tokens: tokens::Tokens::open(&state)?,
+        host,
+        main_file,
+        state,
+        policy: watch::channel(Arc::new(policy)).0,
+        config_status: Mutex::new(config_status),
+        issuers: watch::channel(Arc::new(issuers)).0,
+        authority_turn: tokio::sync::Mutex::default(),
+        lifecycle_due: Notify::new(),
+        store,
+        schedule: rotation::Schedule::default(),
+        turns: rotation::Turns::default(),
+        verified: Mutex::default(),
+        secrets: secrets::Secrets::default(),
+        roles,
+        rates: local::limits::Rates::default(),
+        alarms: alarms::Alarms::default(),
+        metrics: supervision::start_metrics(),
+        started_at,
+        seal,
+        pidfd_attestation: reverie_sys::peer::attest_support(),
+        memory_locked,
+        stopping: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    }))
+}
+
+impl Keeper {
+    async fn announce_start(&self) -> Result<(), StateError> {
+        let event = Event {
+            time: clock::now(),
+            kind: Kind::AgentStarted,
+            outcome: Outcome::Done,
+            actor: Actor::Agent,
+            subject: Subject { object: Some(self.host.node_id.to_string()), ..Subject::default() },
+            reason: Some(format!("version {}, sealed by {}", env!("CARGO_PKG_VERSION"), self.seal.mode)),
+        };
+        match self.state.commit(Change { writes: vec![], events: vec![event] }).await {
+            Ok(_) => Ok(()),
+            // A full disk: the agent stays up to say so, and issues nothing.
+            Err(error) => {
+                self.alarms.raise("store", error.to_string());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Lets open requests finish, then closes the store with a signed head.
+async fn stop(keeper: Arc<Keeper>) -> Result<(), KeeperError> {
+    supervision::notify_stopping();
+    keeper.stopping.cancel();
+    keeper.tasks.close();
+    if tokio::time::timeout(Duration::from_secs(10), keeper.tasks.wait()).await.is_err() {
+        tracing::warn!(open = keeper.tasks.len(), "some requests did not finish in time");
+    }
+    let event = Event {
+        time: clock::now(),
+        kind: Kind::AgentStopped,
+        outcome: Outcome::Done,
+        actor: Actor::Agent,
+        subject: Subject::default(),
+        reason: None,
+    };
+    if let Err(error) = keeper.state.commit(Change { writes: vec![], events: vec![event] }).await {
+        tracing::error!(%error, "the stop could not be recorded");
+    }
+    let state = keeper.state.clone();
+    // Closing syncs files.
+    let _ = tokio::task::spawn_blocking(move || state.close()).await;
+    Ok(())
+}

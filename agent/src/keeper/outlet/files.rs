@@ -1,0 +1,72 @@
+//! Identities and secrets as plain files, written by the warden.
+
+use reverie_core::config::Identity;
+use reverie_core::ipc::warden::{File, Publication, Reply, Request, Target, TargetKind};
+
+use crate::keeper::Keeper;
+use crate::keeper::identity::store::Generation;
+use crate::keeper::roles::{RoleError, WORK_DEADLINE};
+use crate::ops::policy::Ownership;
+
+/// Publishes a generation; false if the files were so already.
+pub async fn publish(keeper: &Keeper, identity: &Identity, owner: Ownership, generation: &Generation) -> Result<bool, RoleError> {
+    let issuers = keeper.issuers();
+    let file = |name: &str, mode: u32, content: &str| File { name: name.to_owned(), mode, content: content.as_bytes().to_vec() };
+    let combined = zeroize::Zeroizing::new(format!("{}{}", generation.chain_pem, generation.key_pem.as_str()));
+    let files = vec![
+        file("tls.crt", 0o444, &generation.chain_pem),
+        file("tls.key", owner.mode, &generation.key_pem),
+        file("combined.pem", owner.mode, &combined),
+        file("ca.crt", 0o444, &issuers.bundle_pem),
+        file("bundle.pem", 0o444, &issuers.bundle_pem),
+        file("crl.pem", 0o444, &issuers.crl_pem),
+    ];
+    let target = Target { kind: TargetKind::Certificates, name: identity.name.to_string() };
+    send(keeper, Publication { target, uid: owner.uid, gid: owner.gid, files }).await
+}
+
+/// Publishes a secret as `secrets/NAME`.
+pub async fn publish_secret(keeper: &Keeper, name: &str, owner: Ownership, value: &[u8]) -> Result<bool, RoleError> {
+    let files = vec![File { name: name.to_owned(), mode: owner.mode, content: value.to_vec() }];
+    let target = Target { kind: TargetKind::Secret, name: name.to_owned() };
+    send(keeper, Publication { target, uid: owner.uid, gid: owner.gid, files }).await
+}
+
+async fn send(keeper: &Keeper, publication: Publication) -> Result<bool, RoleError> {
+    match keeper.roles.warden(&Request::Publish(publication), None, WORK_DEADLINE).await? {
+        Reply::Published { changed } => Ok(changed),
+        _ => Err(RoleError::OutOfStep("warden")),
+    }
+}
+
+/// Removes what is published but no longer declared.
+pub async fn withdraw_undeclared(keeper: &Keeper) -> Result<(), RoleError> {
+    let policy = keeper.policy();
+    for kind in [TargetKind::Certificates, TargetKind::Secret] {
+        let Reply::Names(names) = keeper.roles.warden(&Request::List(kind), None, WORK_DEADLINE).await? else {
+            return Err(RoleError::OutOfStep("warden"));
+        };
+        for name in names {
+            let declared = match kind {
+                TargetKind::Certificates => {
+                    name.parse().ok().and_then(|name| policy.identities.get(&name)).is_some_and(|identity| identity.files.is_some())
+                }
+                TargetKind::Secret => {
+                    name.parse().ok().and_then(|name| policy.secrets.get(&name)).is_some_and(|secret| secret.files.is_some())
+                }
+            };
+            if !declared {
+                withdraw(keeper, kind, name).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes one entry.
+pub async fn withdraw(keeper: &Keeper, kind: TargetKind, name: String) -> Result<(), RoleError> {
+    match keeper.roles.warden(&Request::Withdraw(Target { kind, name }), None, WORK_DEADLINE).await? {
+        Reply::Withdrawn => Ok(()),
+        _ => Err(RoleError::OutOfStep("warden")),
+    }
+}

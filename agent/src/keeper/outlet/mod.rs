@@ -1,0 +1,3 @@
+//! Outlets: each renders the same generation, none decides.
+
+pub mod files;

@@ -1,0 +1,92 @@
+//! Reading the configuration again, and having the world follow it and the trusted roots.
+
+use std::sync::{Arc, PoisonError};
+
+use reverie_core::api::admin::ConfigStatus;
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+
+use super::identity::rotation;
+use super::state::Change;
+use super::{Keeper, admin, clock, look_up, supervision};
+use crate::ops::configuration::{self, Loaded};
+use crate::ops::host::Host;
+
+/// SIGHUP. If the new configuration is wrong, the old one stays in force and everyone is told.
+pub async fn reload(keeper: &Arc<Keeper>) {
+    supervision::notify_reloading();
+    let refused = match read(keeper) {
+        Ok(loaded) => {
+            let (policy, files) = look_up(loaded).await;
+            let findings: Vec<String> = policy.findings.iter().map(|(subject, _)| subject.clone()).collect();
+            let status = ConfigStatus {
+                files: files.iter().map(|file| file.display().to_string()).collect(),
+                loaded_at: clock::now(),
+                refused: None,
+            };
+            *keeper.config_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+            keeper.policy.send_replace(Arc::new(policy));
+            keeper.alarms.clear("configuration");
+            keeper.alarms.clear_except("identity ", &findings);
+            keeper.alarms.clear_except("secret ", &findings);
+            supervision::raise_standing_alarms(keeper);
+            None
+        }
+        Err(why) => {
+            tracing::error!(why, "the new configuration is refused; the old one stays in force");
+            keeper.config_status.lock().unwrap_or_else(PoisonError::into_inner).refused = Some(why.clone());
+            keeper.alarms.raise("configuration", format!("the file on disk is refused, the one read before stays in force: {why}"));
+            Some(why)
+        }
+    };
+    record(keeper, refused).await;
+    supervision::notify_ready(keeper);
+}
+
+fn read(keeper: &Keeper) -> Result<Loaded, String> {
+    let loaded = configuration::load(&keeper.main_file).map_err(|error| error.to_string())?;
+    let host = Host::new(&loaded.config, keeper.host.scope).map_err(|error| error.to_string())?;
+    match host.differs_from(&keeper.host) {
+        true => Err("trust_domain, node_id and [paths] take effect at a restart only: systemctl restart reverie-agent".to_owned()),
+        false => Ok(loaded),
+    }
+}
+
+async fn record(keeper: &Keeper, refused: Option<String>) {
+    let outcome = match refused {
+        None => Outcome::Done,
+        Some(_) => Outcome::Failed,
+    };
+    let subject = Subject { object: Some(keeper.main_file.display().to_string()), ..Subject::default() };
+    let event = Event { time: clock::now(), kind: Kind::ConfigLoaded, outcome, actor: Actor::Agent, subject, reason: refused };
+    if let Err(error) = keeper.state.commit(Change { writes: vec![], events: vec![event] }).await {
+        keeper.alarms.raise("store", error.to_string());
+    }
+}
+
+/// Has files follow every change of configuration or trust, the state at start included. Never ends.
+pub async fn follow(keeper: Arc<Keeper>) {
+    let (mut policies, mut trust) = (keeper.watch_policy(), keeper.watch_issuers());
+    loop {
+        policies.mark_unchanged();
+        trust.mark_unchanged();
+        rotation::reconcile(&keeper).await;
+        publish_secrets(&keeper).await;
+        tokio::select! {
+            changed = policies.changed() => if changed.is_err() { return },
+            changed = trust.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn publish_secrets(keeper: &Arc<Keeper>) {
+    let stored = match keeper.secrets.all(&keeper.state) {
+        Ok(stored) => stored,
+        Err(error) => return keeper.alarms.raise("store", error.to_string()),
+    };
+    for (name, secret) in stored {
+        let Ok(name) = name.parse() else { continue };
+        if let Err(error) = admin::secrets::publish(keeper, &name, &secret).await {
+            keeper.alarms.raise(format!("secret {name}"), format!("its file could not be written: {}", error.0.detail));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The root secret: handed over by systemd, or unsealed here.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use reverie_core::api::admin::SealStatus;
+use reverie_core::config::{Seal, SealMode};
+use reverie_tpm::root::{self, Backends};
+use reverie_tpm::{Choice, Mode, Policy};
+use zeroize::Zeroizing;
+
+use crate::ops::host::Host;
+
+/// The root secret, and how it was sealed.
+pub struct Unsealed {
+    /// 32 bytes that wrap everything else.
+    pub secret: Zeroizing<[u8; 32]>,
+    /// For `agentctl status`.
+    pub status: SealStatus,
+}
+
+/// Why the root secret cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("the root secret cannot be unsealed: {0}")]
+pub struct SealFailure(String);
+
+/// How sealing is configured, in the terms of the crate that seals.
+pub fn terms(host: &Host, seal: &Seal) -> Result<(Backends, Choice, Policy), SealFailure> {
+    let mut backends = Backends::new(&host.seal);
+    backends.tpm2_device.clone_from(&seal.tpm2_device);
+    let choice = match seal.mode {
+        SealMode::Auto => Choice::Auto,
+        SealMode::Tpm2 => Choice::Fixed(Mode::Tpm2),
+        SealMode::HostTpm2 => Choice::Fixed(Mode::HostTpm2),
+        SealMode::Host => Choice::Fixed(Mode::Host),
+        SealMode::File => Choice::Fixed(Mode::File),
+    };
+    let policy = Policy::new(seal.pcrs.iter().copied()).map_err(|error| SealFailure(error.to_string()))?;
+    Ok((backends, choice, policy))
+}
+
+/// From `$CREDENTIALS_DIRECTORY` if systemd unsealed it for us; else from the seal directory, made at first start.
+pub fn unseal(host: &Host, seal: &Seal) -> Result<Unsealed, SealFailure> {
+    let failed = |error: root::RootError| SealFailure(error.to_string());
+    if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY")
+        && Path::new(&folder).join("reverie-root").exists()
+    {
+        let secret = root::from_systemd_credential(Path::new(&folder)).map_err(failed)?;
+        let status = SealStatus { mode: "systemd".to_owned(), pcrs: vec![], remark: None };
+        return Ok(Unsealed { secret: Zeroizing::new(*secret.expose()), status });
+    }
+    let (backends, choice, policy) = terms(host, seal)?;
+    make_directory(&host.seal)?;
+    let opened = match root::open(&host.seal, &backends, choice) {
+        Err(root::RootError::Absent { .. }) if is_new(host) => {
+            root::create(&host.seal, &backends, choice, &policy, SystemTime::now()).map_err(failed)?
+        }
+        other => other.map_err(failed)?,
+    };
+    for warning in &opened.warnings {
+        tracing::warn!("{warning}");
+    }
+    let status = SealStatus {
+        mode: opened.record.mode.to_string(),
+        pcrs: opened.record.bound_pcrs.clone(),
+        remark: opened.warnings.first().map(ToString::to_string),
+    };
+    Ok(Unsealed { secret: Zeroizing::new(*opened.secret.expose()), status })
+}
+
+/// A root secret is only ever made for a host that has no store: a store without its secret is lost, not new.
+fn is_new(host: &Host) -> bool {
+    !host.state.join("store.redb").exists() && !host.state.join("store.id").exists()
+}
+
+fn make_directory(path: &Path) -> Result<(), SealFailure> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(SealFailure(format!("cannot make the directory {}: {error}", path.display()))),
+    }
+}

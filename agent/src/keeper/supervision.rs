@@ -1,0 +1,104 @@
+//! systemd and the process itself: readiness, watchdog, signals, hardening.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Keeper, reload};
+
+/// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
+pub fn harden() -> bool {
+    let report = |what: &str, result: std::io::Result<()>| {
+        if let Err(error) = result {
+            tracing::warn!(what, %error, "the process could not be hardened");
+        }
+    };
+    report("core dumps", reverie_sys::process::set_nondumpable());
+    report("new privileges", reverie_sys::process::set_no_new_privs());
+    if let Err(error) = reverie_sys::process::raise_nofile_limit() {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    reverie_sys::process::lock_memory().unwrap_or(false)
+}
+
+/// What is wrong from the start and stays so.
+pub fn raise_standing_alarms(keeper: &Keeper) {
+    for (subject, message) in &keeper.policy().findings {
+        keeper.alarms.raise(subject, message);
+    }
+    for (subject, message) in keeper.state.alarms() {
+        keeper.alarms.raise(subject, message);
+    }
+}
+
+/// The recorder behind `/metrics`.
+pub fn start_metrics() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // A second agent in one process (a test) keeps the first one's.
+    let _ = metrics::set_global_recorder(recorder);
+    handle
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}
+
+/// READY=1, with a line for `systemctl status`.
+pub fn notify_ready(keeper: &Keeper) {
+    let status = format!("{} identities, sealed by {}", keeper.policy().identities.len(), keeper.seal.mode);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// RELOADING=1.
+pub fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
+/// STOPPING=1.
+pub fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+/// Small things that must happen now and then: the watchdog, the limiter's table, the store's alarms.
+pub async fn housekeeping(keeper: Arc<Keeper>) {
+    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 3);
+    let mut tick = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(10)));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        // The watchdog is fed only if the store answers: an agent that cannot write is to be restarted.
+        let answers = tokio::time::timeout(Duration::from_secs(5), keeper.state.is_responsive()).await.unwrap_or(false);
+        if watchdog.is_some() && answers {
+            notify(&[NotifyState::Watchdog]);
+        }
+        keeper.rates.forget_quiet();
+        for (subject, message) in keeper.state.alarms() {
+            keeper.alarms.raise(subject, message);
+        }
+    }
+}
+
+/// Until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub async fn wait_for_signals(keeper: &Arc<Keeper>) {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!("signals cannot be received; stopping");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload::reload(keeper).await,
+        }
+    }
+}
