@@ -108,6 +108,6 @@ fn run_warden(daemon: &Daemon) -> Result<(), Box<dyn std::error::Error>> {
             None => return Err(format!("the user {name:?} (--keeper-user) does not exist").into()),
         },
     };
-    warden::run(warden::Options { run_dir: daemon.run_dir.clone(), keeper_uid })?;
+    warden::run(warden::Options { keeper_uid, ..warden::Options::new(daemon.run_dir.clone()) })?;
     Ok(())
 }

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
+use reverie_core::config::SealMode;
 use reverie_tpm::root::{self, Backends, Opened, Renewal, RootError};
-use reverie_tpm::{Choice, Policy};
+use reverie_tpm::{Choice, Mode, Policy};
+
+use crate::ops::configuration::{self, LoadError};
 
 /// The root secret that wraps everything the agent keeps.
 #[derive(Debug, Args)]
@@ -15,9 +18,12 @@ pub struct Seal {
     /// Where it is.
     #[arg(long, global = true, value_name = "DIR", default_value = "/etc/credstore.encrypted/reverie")]
     dir: PathBuf,
-    /// TPM to use, as systemd-creds takes it, e.g. /dev/tpmrm0.
+    /// TPM to use, as systemd-creds takes it, e.g. /dev/tpmrm0 [default: as configured, else the machine's].
     #[arg(long, global = true, value_name = "DEVICE")]
     tpm2_device: Option<String>,
+    /// Configuration whose [seal] says what the flags do not.
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/reverie/agent.toml")]
+    config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,17 +44,29 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Terms {
-    /// auto, tpm2, host+tpm2, host or file.
-    #[arg(long, default_value = "auto")]
-    mode: Choice,
-    /// PCRs the TPM must have unchanged, joined by +, e.g. 7+14 [default: systemd's own].
-    #[arg(long, value_parser = parse_pcrs, default_value = "")]
-    pcrs: Policy,
+    /// auto, tpm2, host+tpm2, host or file [default: as configured, else auto].
+    #[arg(long)]
+    mode: Option<Choice>,
+    /// PCRs the TPM must have unchanged, joined by +, e.g. 7+14 [default: as configured, else systemd's own].
+    #[arg(long, value_parser = parse_pcrs)]
+    pcrs: Option<Policy>,
+}
+
+/// A configured mode in the terms of the crate that seals.
+pub fn choice(mode: SealMode) -> Choice {
+    match mode {
+        SealMode::Auto => Choice::Auto,
+        SealMode::Tpm2 => Choice::Fixed(Mode::Tpm2),
+        SealMode::HostTpm2 => Choice::Fixed(Mode::HostTpm2),
+        SealMode::Host => Choice::Fixed(Mode::Host),
+        SealMode::File => Choice::Fixed(Mode::File),
+    }
 }
 
 fn parse_pcrs(text: &str) -> Result<Policy, String> {
     let numbers = text.split('+').filter(|part| !part.is_empty()).map(str::parse::<u8>);
-    let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|_| "write PCRs as numbers joined by +, e.g. 7+14".to_owned())?;
+    let numbers =
+        numbers.collect::<Result<Vec<_>, _>>().map_err(|_| "write PCRs as numbers joined by +, e.g. 7+14".to_owned())?;
     Policy::new(numbers).map_err(|error| error.to_string())
 }
 
@@ -58,6 +76,9 @@ pub enum SealingError {
     /// The seal itself.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] LoadError),
     /// The directory.
     #[error("cannot make the directory {}: {error}", dir.display())]
     Directory {
@@ -72,6 +93,7 @@ impl SealingError {
     /// The exit code (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Config(_) => 78,
             Self::Root(_) => 77,
             Self::Directory { .. } => 73,
         }
@@ -80,13 +102,24 @@ impl SealingError {
 
 /// Runs one verb; prints one line a fact.
 pub fn run(seal: &Seal) -> Result<(), SealingError> {
+    let configured = match seal.config.exists() {
+        true => configuration::load(&seal.config)?.config.seal,
+        false => reverie_core::config::Seal::default(),
+    };
     let mut backends = Backends::new(&seal.dir);
-    backends.tpm2_device.clone_from(&seal.tpm2_device);
+    backends.tpm2_device = seal.tpm2_device.clone().or_else(|| configured.tpm2_device.clone());
+    let settle = |terms: &Terms| {
+        let choice = terms.mode.unwrap_or_else(|| choice(configured.mode));
+        // The configuration has checked the numbers.
+        let policy = terms.pcrs.clone().or_else(|| Policy::new(configured.pcrs.iter().copied()).ok()).unwrap_or_default();
+        (choice, policy)
+    };
     let now = SystemTime::now();
     match &seal.verb {
         Verb::Init(terms) => {
             make_directory(seal)?;
-            match root::create(&seal.dir, &backends, terms.mode, &terms.pcrs, now) {
+            let (choice, policy) = settle(terms);
+            match root::create(&seal.dir, &backends, choice, &policy, now) {
                 Ok(opened) => print(&opened),
                 // Run before every start: one that is there is not an error.
                 Err(RootError::AlreadyThere { .. }) => println!("a root secret is there already: nothing was done"),
@@ -94,7 +127,8 @@ pub fn run(seal: &Seal) -> Result<(), SealingError> {
             }
         }
         Verb::Renew { terms, allow_weaker } => {
-            let renewal = Renewal { choice: terms.mode, policy: &terms.pcrs, allow_weaker: *allow_weaker, now };
+            let (choice, policy) = settle(terms);
+            let renewal = Renewal { choice, policy: &policy, allow_weaker: *allow_weaker, now };
             print(&root::renew(&seal.dir, &backends, &renewal)?);
         }
         Verb::Show => match root::describe(&seal.dir)? {

@@ -40,7 +40,10 @@ impl Alarms {
     /// Clears every alarm whose subject begins with `prefix` and is not in `keep`.
     pub fn clear_except(&self, prefix: &str, keep: &[String]) {
         let stale: Vec<String> = self.all().into_iter().map(|alarm| alarm.subject).collect();
-        stale.iter().filter(|subject| subject.starts_with(prefix) && !keep.contains(subject)).for_each(|subject| self.clear(subject));
+        stale
+            .iter()
+            .filter(|subject| subject.starts_with(prefix) && !keep.contains(subject))
+            .for_each(|subject| self.clear(subject));
     }
 
     /// All that stand, by subject.

@@ -241,7 +241,8 @@ fn assemble(
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);
     }
-    let roles = roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
+    let roles =
+        roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
     let config_status = ConfigStatus {
         files: files.iter().map(|file| file.display().to_string()).collect(),
         loaded_at: started_at,

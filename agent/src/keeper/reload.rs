@@ -34,7 +34,9 @@ pub async fn reload(keeper: &Arc<Keeper>) {
         Err(why) => {
             tracing::error!(why, "the new configuration is refused; the old one stays in force");
             keeper.config_status.lock().unwrap_or_else(PoisonError::into_inner).refused = Some(why.clone());
-            keeper.alarms.raise("configuration", format!("the file on disk is refused, the one read before stays in force: {why}"));
+            keeper
+                .alarms
+                .raise("configuration", format!("the file on disk is refused, the one read before stays in force: {why}"));
             Some(why)
         }
     };
@@ -46,7 +48,9 @@ fn read(keeper: &Keeper) -> Result<Loaded, String> {
     let loaded = configuration::load(&keeper.main_file).map_err(|error| error.to_string())?;
     let host = Host::new(&loaded.config, keeper.host.scope).map_err(|error| error.to_string())?;
     match host.differs_from(&keeper.host) {
-        true => Err("trust_domain, node_id and [paths] take effect at a restart only: systemctl restart reverie-agent".to_owned()),
+        true => {
+            Err("trust_domain, node_id and [paths] take effect at a restart only: systemctl restart reverie-agent".to_owned())
+        }
         false => Ok(loaded),
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use reverie_core::api::admin::SealStatus;
-use reverie_core::config::{Seal, SealMode};
+use reverie_core::config::Seal;
 use reverie_tpm::root::{self, Backends};
-use reverie_tpm::{Choice, Mode, Policy};
+use reverie_tpm::{Choice, Policy};
 use zeroize::Zeroizing;
 
 use crate::ops::host::Host;
@@ -28,13 +28,7 @@ pub struct SealFailure(String);
 pub fn terms(host: &Host, seal: &Seal) -> Result<(Backends, Choice, Policy), SealFailure> {
     let mut backends = Backends::new(&host.seal);
     backends.tpm2_device.clone_from(&seal.tpm2_device);
-    let choice = match seal.mode {
-        SealMode::Auto => Choice::Auto,
-        SealMode::Tpm2 => Choice::Fixed(Mode::Tpm2),
-        SealMode::HostTpm2 => Choice::Fixed(Mode::HostTpm2),
-        SealMode::Host => Choice::Fixed(Mode::Host),
-        SealMode::File => Choice::Fixed(Mode::File),
-    };
+    let choice = crate::sealing::choice(seal.mode);
     let policy = Policy::new(seal.pcrs.iter().copied()).map_err(|error| SealFailure(error.to_string()))?;
     Ok((backends, choice, policy))
 }

@@ -39,7 +39,8 @@ fn make(path: &Path, mode: u32) -> Result<(), KeeperError> {
     }
     let ours = meta.uid() == own_uid() || meta.uid() == 0;
     if !ours || meta.mode() & 0o022 != 0 {
-        let why = format!("others could write to it (owner {}, mode {:04o}): chown and chmod it", meta.uid(), meta.mode() & 0o7777);
+        let why =
+            format!("others could write to it (owner {}, mode {:04o}): chown and chmod it", meta.uid(), meta.mode() & 0o7777);
         return Err(failed(std::io::Error::other(why)));
     }
     Ok(())

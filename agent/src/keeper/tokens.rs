@@ -45,7 +45,8 @@ impl Tokens {
                 secret
             }
         };
-        let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| StateError::damaged("the token key has a wrong length"))?;
+        let secret: &[u8; 32] =
+            secret.as_slice().try_into().map_err(|_| StateError::damaged("the token key has a wrong length"))?;
         let key = capability::root_key(secret).map_err(|error| StateError::damaged(error.to_string()))?;
         let revoked = state.scan(Table::Tokens)?.into_iter().map(|(id, _)| id).filter(|id| id != KEY_ROW).collect();
         Ok(Self { key, revoked: RwLock::new(revoked) })
@@ -94,14 +95,18 @@ pub async fn mint(call: &Call<'_>) -> Answer {
     if ttl.is_zero() || ttl > MAX_TTL {
         return Err(bad("a token lives from 1 second to 30 days".to_owned()));
     }
-    let grants: Vec<Grant> = request.allow.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(
-        |error: capability::InvalidGrant| bad(error.to_string()),
-    )?;
+    let grants: Vec<Grant> = request
+        .allow
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|error: capability::InvalidGrant| bad(error.to_string()))?;
     let expires_at = clock::now().after(ttl).truncated_to_secs();
     let limits = Restriction { only: vec![], expires_at: Some(expires_at), uid: request.uid };
     let next_key = random_key().map_err(|_| Problem::new(Code::Internal, "no random numbers could be had"))?;
     let (token, revocation_id) = capability::mint(&call.keeper.tokens.key, &next_key, &grants, &limits).map_err(refused)?;
-    let mut event = call.event(Kind::TokenMinted, Outcome::Done, Subject { token: Some(revocation_id.clone()), ..Subject::default() });
+    let mut event =
+        call.event(Kind::TokenMinted, Outcome::Done, Subject { token: Some(revocation_id.clone()), ..Subject::default() });
     event.reason = Some(format!("{} until {expires_at}", request.allow.join(", ")));
     call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
     Reply::json(&Minted { token, revocation_id, expires_at })

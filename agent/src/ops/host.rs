@@ -86,6 +86,14 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Where the packaged units listen for a role, if they are installed and started.
+    fn role_socket(self, role: &str) -> Option<PathBuf> {
+        let path = PathBuf::from(format!("/run/reverie-internal/{role}.sock"));
+        (self == Self::System && path.exists()).then_some(path)
+    }
+}
+
 fn xdg(variable: &'static str, below_home: &str, key: &'static str) -> Result<PathBuf, HostError> {
     let folder = std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(below_home));
@@ -106,8 +114,8 @@ impl Host {
             seal: given(&paths.seal).unwrap_or_else(|| state.join("seal")),
             agent_socket: given(&paths.agent_socket).unwrap_or_else(|| run.join("agent.sock")),
             admin_socket: given(&paths.admin_socket).unwrap_or_else(|| run.join("admin.sock")),
-            warden_socket: given(&paths.warden_socket),
-            prober_socket: given(&paths.prober_socket),
+            warden_socket: given(&paths.warden_socket).or_else(|| scope.role_socket("warden")),
+            prober_socket: given(&paths.prober_socket).or_else(|| scope.role_socket("prober")),
             run,
             state,
         })

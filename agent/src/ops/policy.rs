@@ -157,7 +157,11 @@ fn selectors(matches: &Match, subject: &str, names: &mut Names) -> Option<Vec<Se
 
 /// `/bin/x` is `/usr/bin/x` to the kernel: links are followed, where the file can be seen.
 fn resolved(path: &str) -> String {
-    Path::new(path).canonicalize().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| path.to_owned())
+    Path::new(path)
+        .canonicalize()
+        .ok()
+        .and_then(|path| path.into_os_string().into_string().ok())
+        .unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -169,7 +173,9 @@ mod tests {
     use super::*;
 
     fn policy(rule: &str) -> Policy {
-        let text = format!("trust_domain = \"example.org\"\n[[identity]]\nname = \"x\"\nmatch = {{ {rule} }}\nfiles = {{ owner = \"root\" }}\n");
+        let text = format!(
+            "trust_domain = \"example.org\"\n[[identity]]\nname = \"x\"\nmatch = {{ {rule} }}\nfiles = {{ owner = \"root\" }}\n"
+        );
         Policy::new(parse(Source { file: "t", text: &text }, &[]).unwrap())
     }
 

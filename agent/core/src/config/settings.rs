@@ -98,9 +98,9 @@ pub struct Paths {
     pub agent_socket: Option<String>,
     /// The administrators' socket. Default: `RUN/admin.sock`.
     pub admin_socket: Option<String>,
-    /// The warden's socket. Default: none, the keeper starts a warden of its own.
+    /// The warden's socket. Default: the packaged unit's if it is there, else the keeper starts a warden of its own.
     pub warden_socket: Option<String>,
-    /// The prober's socket. Default: none, the keeper starts a prober for each question.
+    /// The prober's socket. Default: the packaged unit's if it is there, else the keeper starts one for each question.
     pub prober_socket: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reverie_core::api::admin::{
-    Certificates, IssuedCertificate, IssuerKind, IssuerStatus, Revoked, RevokeRequest, RotateIssuerRequest, RotateRequest,
+    Certificates, IssuedCertificate, IssuerKind, IssuerStatus, RevokeRequest, Revoked, RotateIssuerRequest, RotateRequest,
 };
 use reverie_core::api::local::CertificateSummary;
 use reverie_core::api::{Code, Problem};
@@ -86,7 +86,9 @@ pub async fn rotate_issuer(call: &Call<'_>) -> Answer {
     }
     let step = |record: &reverie_core::ca::Authority, now: reverie_core::moment::Moment| match issuer {
         IssuerKind::Root => Some(Step::MakeRoot { signs_from: now.after(overlap) }),
-        IssuerKind::Intermediate => signing_root(record, now).map(|root| Step::MakeIntermediate { root: root.fingerprint.clone() }),
+        IssuerKind::Intermediate => {
+            signing_root(record, now).map(|root| Step::MakeIntermediate { root: root.fingerprint.clone() })
+        }
     };
     let fingerprint = lifecycle::rotate(keeper, step, call.actor()).await?;
     // The lifecycle task sleeps until what it last knew of; a root made now may begin to sign sooner.

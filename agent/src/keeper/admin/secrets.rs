@@ -107,5 +107,6 @@ fn subject(name: &SecretName) -> Subject {
 }
 
 fn unknown(name: &SecretName) -> Problem {
-    Problem::new(Code::NotFound, format!("there is no secret {:?}", name.as_str())).advise("`agentctl secret list` shows those there are")
+    Problem::new(Code::NotFound, format!("there is no secret {:?}", name.as_str()))
+        .advise("`agentctl secret list` shows those there are")
 }

@@ -1,7 +1,7 @@
 //! Certificate requests: the caller proves it holds a key, and asks for names it may have.
 
-use reverie_core::config::Identity;
 use rcgen::SubjectPublicKeyInfo;
+use reverie_core::config::Identity;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry;
@@ -21,7 +21,9 @@ pub enum CsrError {
     #[error("the request is not signed by the key it holds")]
     NotProven,
     /// RSA below 2048 bits, an unusual curve, or something else.
-    #[error("the request's key is too weak or of an unsupported kind: {0}; use P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits")]
+    #[error(
+        "the request's key is too weak or of an unsupported kind: {0}; use P-256, P-384, Ed25519, or RSA of 2048 to 4096 bits"
+    )]
     Key(String),
     /// It names somebody else.
     #[error("the request asks for {0}, which is not among the names of the identity {1:?}")]
@@ -185,7 +187,9 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for bad in ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", &"A".repeat(20_000)] {
+        for bad in
+            ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", &"A".repeat(20_000)]
+        {
             assert!(matches!(check(bad, &identity()), Err(CsrError::Malformed(_))));
         }
     }

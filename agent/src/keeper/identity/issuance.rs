@@ -51,7 +51,12 @@ pub enum IssueError {
 }
 
 /// Makes a leaf for `identity`: for the given key, or for a new one.
-pub fn issue(issuers: &Issuers, identity: &Identity, given: Option<&SubjectPublicKeyInfo>, now: Moment) -> Result<Leaf, IssueError> {
+pub fn issue(
+    issuers: &Issuers,
+    identity: &Identity,
+    given: Option<&SubjectPublicKeyInfo>,
+    now: Moment,
+) -> Result<Leaf, IssueError> {
     let intermediate = ca::issuing_intermediate(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
     let issuer = issuers.signing(&intermediate.fingerprint).ok_or(IssueError::NoIssuer)?;
     let template = LeafTemplate {
@@ -113,9 +118,5 @@ impl Leaf {
 
 /// The identity as the subject of an event.
 pub fn subject(identity: &Identity) -> Subject {
-    Subject {
-        identity: Some(identity.name.to_string()),
-        spiffe_id: Some(identity.spiffe_id.to_string()),
-        ..Subject::default()
-    }
+    Subject { identity: Some(identity.name.to_string()), spiffe_id: Some(identity.spiffe_id.to_string()), ..Subject::default() }
 }

@@ -62,8 +62,6 @@ impl std::fmt::Debug for Issuers {
 }
 
 impl StoredAuthority {
-
-
     /// The issuer of that fingerprint.
     pub fn issuer_mut(&mut self, fingerprint: &str) -> Option<&mut StoredIssuer> {
         self.issuers.iter_mut().find(|issuer| issuer.fingerprint == fingerprint)

@@ -36,7 +36,9 @@ pub enum LifecycleError {
     #[error("a key of the certificate authority cannot be read: {0}; restore the store from a backup")]
     Key(rcgen::Error),
     /// The clock stands before everything the authority has made.
-    #[error("the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until then")]
+    #[error(
+        "the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until then"
+    )]
     Clock {
         /// What the clock says.
         now: Moment,
@@ -108,7 +110,11 @@ pub async fn bring_up_to_date(keeper: &Keeper) -> Result<(), LifecycleError> {
 }
 
 /// A root or intermediate made now because an administrator asked; returns its fingerprint.
-pub async fn rotate(keeper: &Keeper, step: impl FnOnce(&ca::Authority, Moment) -> Option<Step>, actor: Actor) -> Result<String, LifecycleError> {
+pub async fn rotate(
+    keeper: &Keeper,
+    step: impl FnOnce(&ca::Authority, Moment) -> Option<Step>,
+    actor: Actor,
+) -> Result<String, LifecycleError> {
     let made = {
         let _turn = keeper.authority_turn.lock().await;
         let (now, issuers) = (clock::now(), keeper.issuers());
@@ -131,8 +137,14 @@ fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError
 async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now: Moment) -> Result<String, LifecycleError> {
     let mut stored = issuers.stored.clone();
     let (kind, fingerprint, what) = match step {
-        Step::MakeRoot { signs_from } => (Kind::RootChanged, make_root(keeper, &mut stored, signs_from, now)?, format!("published; signs from {signs_from}")),
-        Step::MakeIntermediate { root } => (Kind::IntermediateChanged, make_intermediate(keeper, issuers, &mut stored, &root, now)?, format!("made under root {root}")),
+        Step::MakeRoot { signs_from } => {
+            (Kind::RootChanged, make_root(keeper, &mut stored, signs_from, now)?, format!("published; signs from {signs_from}"))
+        }
+        Step::MakeIntermediate { root } => (
+            Kind::IntermediateChanged,
+            make_intermediate(keeper, issuers, &mut stored, &root, now)?,
+            format!("made under root {root}"),
+        ),
         Step::SignCrl { issuer } => {
             let revoked = revoked_by(keeper, &issuer)?;
             sign_list(keeper, issuers, &mut stored, &issuer, &revoked, now)?;
@@ -154,7 +166,12 @@ async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now:
 }
 
 /// Makes a changed authority durable, together with what belongs to it, and only then lets it sign.
-pub async fn record(keeper: &Keeper, mut stored: StoredAuthority, mut writes: Vec<Write>, events: Vec<Event>) -> Result<(), LifecycleError> {
+pub async fn record(
+    keeper: &Keeper,
+    mut stored: StoredAuthority,
+    mut writes: Vec<Write>,
+    events: Vec<Event>,
+) -> Result<(), LifecycleError> {
     stored.drop_unnamed();
     writes.push(Write::Put { table: Table::Authority, key: ROW.to_owned(), value: row::encode(&stored)? });
     let issuers = Issuers::load(stored).map_err(LifecycleError::Key)?;
@@ -170,7 +187,12 @@ fn make_root(keeper: &Keeper, stored: &mut StoredAuthority, signs_from: Moment, 
     let template = RootTemplate::new(authority::fresh_serial()?, &host.trust_domain, &host.node_id, now, ttl);
     let certificate = authority::sign_root(&template, &key)?;
     let fingerprint = add(stored, certificate, &key);
-    stored.record.roots.push(Root { fingerprint: fingerprint.clone(), validity: template.validity, signs_from, crl_next_update: None });
+    stored.record.roots.push(Root {
+        fingerprint: fingerprint.clone(),
+        validity: template.validity,
+        signs_from,
+        crl_next_update: None,
+    });
     Ok(fingerprint)
 }
 

@@ -27,7 +27,11 @@ pub enum RevocationError {
 }
 
 /// Revokes leaves, signs the lists of their issuers, publishes, and replaces what the agent keeps.
-pub async fn revoke_leaves(keeper: &Arc<Keeper>, leaves: Vec<IssuedRecord>, actor: Actor) -> Result<Vec<Serial>, RevocationError> {
+pub async fn revoke_leaves(
+    keeper: &Arc<Keeper>,
+    leaves: Vec<IssuedRecord>,
+    actor: Actor,
+) -> Result<Vec<Serial>, RevocationError> {
     let serials: Vec<Serial> = leaves.iter().map(|leaf| leaf.serial).collect();
     {
         let _turn = keeper.authority_turn.lock().await;
@@ -92,7 +96,14 @@ async fn record(
             serial: Some(leaf.serial.to_string()),
             ..Subject::default()
         };
-        events.push(Event { time: now, kind: Kind::CertificateRevoked, outcome: Outcome::Done, actor: actor.clone(), subject, reason: None });
+        events.push(Event {
+            time: now,
+            kind: Kind::CertificateRevoked,
+            outcome: Outcome::Done,
+            actor: actor.clone(),
+            subject,
+            reason: None,
+        });
     }
     let concerned: BTreeSet<&str> = leaves.iter().map(|leaf| leaf.issuer.as_str()).collect();
     for issuer in concerned {
@@ -113,8 +124,13 @@ async fn record(
 
 /// A revoked certificate that the agent keeps is replaced at once.
 async fn replace(keeper: &Arc<Keeper>, is_revoked: impl Fn(&Generation) -> bool) {
-    let names: Vec<IdentityName> =
-        keeper.store.all().into_iter().filter(|generation| is_revoked(generation)).map(|generation| generation.identity.clone()).collect();
+    let names: Vec<IdentityName> = keeper
+        .store
+        .all()
+        .into_iter()
+        .filter(|generation| is_revoked(generation))
+        .map(|generation| generation.identity.clone())
+        .collect();
     for name in names {
         if let Err(error) = rotation::rotate(keeper, &name, Actor::Agent).await {
             keeper.alarms.raise(format!("identity {name}"), format!("its revoked certificate could not be replaced: {error}"));

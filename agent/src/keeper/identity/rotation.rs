@@ -136,7 +136,8 @@ async fn attend(keeper: &Arc<Keeper>, name: &IdentityName) {
 /// Schedules another attempt, ever later.
 fn put_off(keeper: &Keeper, name: &IdentityName) {
     let (now, failures) = (clock::now(), keeper.schedule.count_failure(name));
-    let remaining = keeper.store.current(name).map_or(Duration::from_secs(600), |generation| generation.validity.not_after.since(now));
+    let remaining =
+        keeper.store.current(name).map_or(Duration::from_secs(600), |generation| generation.validity.not_after.since(now));
     keeper.schedule.put(name, now.after(retry_after(failures, remaining)));
 }
 
@@ -207,7 +208,12 @@ async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> Resu
 }
 
 /// Files, reload, verification; repeatable. What fails raises an alarm and is tried again later.
-async fn settle(keeper: &Keeper, identity: &PolicyIdentity, generation: &Generation, tell: bool) -> Result<Rotated, RotationError> {
+async fn settle(
+    keeper: &Keeper,
+    identity: &PolicyIdentity,
+    generation: &Generation,
+    tell: bool,
+) -> Result<Rotated, RotationError> {
     let declared = &identity.declared;
     let mut done = Rotated {
         identity: declared.name.to_string(),
@@ -290,7 +296,8 @@ async fn follow(
             Err(last) => {
                 metrics::counter!("reverie_verification_failures_total").increment(1);
                 events.push(note(Kind::ServiceVerified, Outcome::Failed, Some(verify.to_string()), Some(last.clone())));
-                let fault = format!("the new certificate is not seen served: {last}; is `reload` right, and is the service running?");
+                let fault =
+                    format!("the new certificate is not seen served: {last}; is `reload` right, and is the service running?");
                 return (events, Some(fault));
             }
         }

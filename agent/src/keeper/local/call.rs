@@ -39,7 +39,8 @@ pub struct Call<'a> {
 }
 
 /// Routes by path, for each surface.
-static ROUTES: LazyLock<[matchit::Router<Vec<Operation>>; 2]> = LazyLock::new(|| [routes(Surface::Local), routes(Surface::Admin)]);
+static ROUTES: LazyLock<[matchit::Router<Vec<Operation>>; 2]> =
+    LazyLock::new(|| [routes(Surface::Local), routes(Surface::Admin)]);
 
 fn routes(surface: Surface) -> matchit::Router<Vec<Operation>> {
     let mut router = matchit::Router::new();
@@ -197,7 +198,8 @@ impl Call<'_> {
 
     async fn record_denial(&self, problem: &Problem) -> Result<(), Failure> {
         metrics::counter!("reverie_denials_total").increment(1);
-        let object = format!("{} {}", self.operation.method().as_str(), self.operation.path().replace("{name}", &self.shown_name()));
+        let object =
+            format!("{} {}", self.operation.method().as_str(), self.operation.path().replace("{name}", &self.shown_name()));
         let subject = Subject { object: Some(object), ..Subject::default() };
         let mut event = self.event(Kind::RequestDenied, Outcome::Denied, subject);
         event.reason = Some(problem.detail.clone());

@@ -43,7 +43,11 @@ pub(super) async fn issue(call: &Call<'_>) -> Answer {
 pub(super) async fn read(call: &Call<'_>) -> Answer {
     let (identity, actor) = permitted(call, "read").await?;
     let generation = rotation::current_or_new(call.keeper, &identity.name, actor.clone()).await?;
-    let mut event = call.event(Kind::CertificateRead, Outcome::Done, Subject { serial: Some(generation.serial.to_string()), ..subject(&identity) });
+    let mut event = call.event(
+        Kind::CertificateRead,
+        Outcome::Done,
+        Subject { serial: Some(generation.serial.to_string()), ..subject(&identity) },
+    );
     event.actor = actor;
     call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
     Reply::json(&Certificate {
@@ -81,7 +85,8 @@ async fn permitted(call: &Call<'_>, verb: &'static str) -> Result<(Identity, Act
 
 /// The identity in the path, for a caller whose token allows it. Having the identity is not enough here.
 fn by_token(call: &Call<'_>, verb: &'static str) -> Result<(Identity, Actor), Failure> {
-    let unknown = || Problem::new(Code::NotPermitted, format!("there is no identity {:?} that this token could be for", call.shown_name()));
+    let unknown =
+        || Problem::new(Code::NotPermitted, format!("there is no identity {:?} that this token could be for", call.shown_name()));
     let name: IdentityName = call.name.parse().map_err(|_| unknown())?;
     let grant = Grant::new("cert", verb, &name);
     let actor = call.granted(&grant)?.ok_or_else(|| {

@@ -65,7 +65,8 @@ pub struct Rates(RwLock<Option<(u32, u32, Arc<DefaultKeyedRateLimiter<u32>>)>>);
 impl Rates {
     /// True if `uid` may make one more request now.
     pub fn admit(&self, uid: u32, limits: &Limits) -> bool {
-        let (Some(rate), Some(burst)) = (NonZeroU32::new(limits.requests_per_second), NonZeroU32::new(limits.burst.max(1))) else {
+        let (Some(rate), Some(burst)) = (NonZeroU32::new(limits.requests_per_second), NonZeroU32::new(limits.burst.max(1)))
+        else {
             return true;
         };
         self.limiter(rate, burst).check_key(&uid).is_ok()

@@ -36,7 +36,10 @@ pub fn bind(path: &Path, surface: Surface) -> std::io::Result<std::os::unix::net
             return Err(std::io::Error::other(format!("{} exists and is no socket; remove it", path.display())));
         }
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(std::io::Error::other(format!("another agent serves {}; stop it, or configure another path", path.display())));
+            return Err(std::io::Error::other(format!(
+                "another agent serves {}; stop it, or configure another path",
+                path.display()
+            )));
         }
         std::fs::remove_file(path)?;
     }
@@ -96,7 +99,8 @@ fn admit(keeper: &Arc<Keeper>, connections: &Arc<Connections>, stream: UnixStrea
 
 /// Says why, without waiting for the client to read it.
 fn shed(stream: UnixStream) {
-    let problem = Problem::new(Code::TooMany, "too many connections are open").advise("close some, or raise [limits] connections");
+    let problem =
+        Problem::new(Code::TooMany, "too many connections are open").advise("close some, or raise [limits] connections");
     let body = serde_json::to_string(&problem).unwrap_or_default();
     let text = format!(
         "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",

@@ -32,7 +32,8 @@ impl Peer {
     /// The pidfd is taken before any fact is read, and must still be alive after: so the facts are of the process that
     /// connected, whatever its number is used for meanwhile. Without one (Linux before 6.5) only uid and gids count.
     pub async fn attest(keeper: &Keeper, socket: BorrowedFd<'_>) -> Result<Self, Failure> {
-        let broken = |error: std::io::Error| Problem::new(Code::CallerGone, format!("the kernel does not say who this is: {error}"));
+        let broken =
+            |error: std::io::Error| Problem::new(Code::CallerGone, format!("the kernel does not say who this is: {error}"));
         let credentials = peer_credentials(socket).map_err(broken)?;
         let mut groups = peer_groups(socket).map_err(broken)?;
         groups.sort_unstable();

@@ -27,7 +27,8 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
     let name: SecretName = call.name.parse().map_err(|_| refused())?;
     let policy = call.keeper.policy();
     let own = judged(call, &policy).await?;
-    let allowed = policy.secrets.get(&name).is_some_and(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
+    let allowed =
+        policy.secrets.get(&name).is_some_and(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
     let actor = match allowed {
         true => call.actor(),
         false => call.granted(&Grant::new("secret", "read", &name))?.ok_or_else(refused)?,
@@ -57,5 +58,6 @@ pub(crate) fn reply(call: &Call<'_>, name: &SecretName, stored: StoredSecret) ->
 
 /// A `?format=` that is none.
 pub(crate) fn unknown_format(given: &str, known: &str) -> Failure {
-    Problem::new(Code::Malformed, format!("the format {:?} is not one of {known}", given.chars().take(40).collect::<String>())).into()
+    Problem::new(Code::Malformed, format!("the format {:?} is not one of {known}", given.chars().take(40).collect::<String>()))
+        .into()
 }

@@ -48,9 +48,11 @@ pub async fn withdraw_undeclared(keeper: &Keeper) -> Result<(), RoleError> {
         };
         for name in names {
             let declared = match kind {
-                TargetKind::Certificates => {
-                    name.parse().ok().and_then(|name| policy.identities.get(&name)).is_some_and(|identity| identity.files.is_some())
-                }
+                TargetKind::Certificates => name
+                    .parse()
+                    .ok()
+                    .and_then(|name| policy.identities.get(&name))
+                    .is_some_and(|identity| identity.files.is_some()),
                 TargetKind::Secret => {
                     name.parse().ok().and_then(|name| policy.secrets.get(&name)).is_some_and(|secret| secret.files.is_some())
                 }
