@@ -1,0 +1,3 @@
+//! One agent on one host.
+
+mod first_light;

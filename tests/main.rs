@@ -1,0 +1,5 @@
+//! Every test of the real binaries, in one binary.
+
+#![forbid(unsafe_code)]
+
+mod host;
