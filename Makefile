@@ -11,8 +11,8 @@ help: ## list the verbs
 .PHONY: demo
 demo: ## install what it needs, build, and show the main job end to end in a scratch directory
 	tests/install.sh demo
-	cargo build --release
-	tests/demo/run.sh
+	cargo build --release -p reverie-agent -p reverie-ctl -p reverie-tpm --bins --example swtpm_front
+	tests/demo/run.sh $(TARGET)/release
 
 .PHONY: check
 check: ## what any user can run, no root: format, lints, unit tests, purity of the core, scores of the units

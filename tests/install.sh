@@ -11,11 +11,11 @@ purpose=${1:-test}
 # A C compiler for aws-lc, which builds with `cc` alone on x86-64 and arm64.
 build=(gcc libc6-dev)
 # A software TPM, systemd-creds, and what that loads to speak to it.
-demo=("${build[@]}" curl openssl jq swtpm tpm2-tools systemd
+demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
     libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
 # The real components the tests run, and a systemd with bus and polkit for the box.
 test=("${demo[@]}" make systemd-sysv libpam-systemd dbus polkitd util-linux iproute2 procps socat man-db
-    nginx redis-server redis-tools postgresql postgresql-client)
+    redis-server redis-tools postgresql postgresql-client)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;
@@ -46,7 +46,7 @@ if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
         as_root=(sudo)
     elif [ "$purpose" = demo ] && command -v cc >/dev/null && command -v curl >/dev/null && command -v openssl >/dev/null &&
-        command -v jq >/dev/null; then
+        command -v jq >/dev/null && PATH=$PATH:/usr/sbin command -v nginx >/dev/null; then
         # What is left is the software TPM, and without it the demo seals by a key file and says so.
         echo "install: going on without: ${missing[*]} (no root and no sudo to install them)"
         exit

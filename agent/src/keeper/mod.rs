@@ -39,7 +39,7 @@ use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
 use identity::{lifecycle, rotation, store::Store};
-use state::{Change, OpenError, State, StateError, Table};
+use state::{Change, Committed, OpenError, State, StateError, Table};
 
 /// How the keeper is started.
 #[derive(Debug, Clone)]
@@ -141,6 +141,17 @@ impl Keeper {
         self.policy.subscribe()
     }
 
+    /// Makes a change durable, with its events; sends them to the journal too if that is configured.
+    async fn commit(&self, change: Change) -> Result<Committed, StateError> {
+        let copies: Vec<String> = match self.policy.borrow().config.audit.journald {
+            true => change.events.iter().filter_map(|event| serde_json::to_string(event).ok()).collect(),
+            false => vec![],
+        };
+        let committed = self.state.commit(change).await?;
+        copies.iter().for_each(|event| tracing::info!(target: "reverie_audit", "{event}"));
+        Ok(committed)
+    }
+
     /// The authority as it is now.
     fn issuers(&self) -> Arc<Issuers> {
         Arc::clone(&self.issuers.borrow())
@@ -187,7 +198,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
             directory: host.state.clone(),
             audit: state::AuditOptions {
                 rotate_bytes: policy.config.audit.rotate_bytes,
-                keep: policy.config.audit.keep,
+                keep: policy.config.audit.keep as usize,
                 admin_gid: policy.admin_gid,
             },
             now: started_at,
@@ -286,7 +297,7 @@ impl Keeper {
             subject: Subject { object: Some(self.host.node_id.to_string()), ..Subject::default() },
             reason: Some(format!("version {}, sealed by {}", env!("CARGO_PKG_VERSION"), self.seal.mode)),
         };
-        match self.state.commit(Change { writes: vec![], events: vec![event] }).await {
+        match self.commit(Change { writes: vec![], events: vec![event] }).await {
             Ok(_) => Ok(()),
             // A full disk: the agent stays up to say so, and issues nothing.
             Err(error) => {
@@ -313,7 +324,7 @@ async fn stop(keeper: Arc<Keeper>) -> Result<(), KeeperError> {
         subject: Subject::default(),
         reason: None,
     };
-    if let Err(error) = keeper.state.commit(Change { writes: vec![], events: vec![event] }).await {
+    if let Err(error) = keeper.commit(Change { writes: vec![], events: vec![event] }).await {
         tracing::error!(%error, "the stop could not be recorded");
     }
     let state = keeper.state.clone();

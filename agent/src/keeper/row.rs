@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::state::StateError;
+
 /// Version of all rows. A new shape takes a new number and a migration.
 const VERSION: u8 = 1;
 
@@ -24,4 +26,15 @@ pub fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, RowError> {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| RowError),
         _ => Err(RowError),
     }
+}
+
+impl From<RowError> for StateError {
+    fn from(error: RowError) -> Self {
+        damaged(error.to_string())
+    }
+}
+
+/// Something in the store is not what was written.
+pub fn damaged(what: impl Into<String>) -> StateError {
+    StateError::Damaged { what: what.into() }
 }

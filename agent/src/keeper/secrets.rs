@@ -39,13 +39,13 @@ impl Secrets {
     /// One secret, if it has a value.
     pub fn read(&self, state: &State, name: &SecretName) -> Result<Option<StoredSecret>, StateError> {
         let row = state.get(Table::Secrets, name.as_str())?;
-        row.map(|row| row::decode(&row).map_err(|error| StateError::damaged(error.to_string()))).transpose()
+        Ok(row.map(|row| row::decode(&row)).transpose()?)
     }
 
     /// Every secret that has a value.
     pub fn all(&self, state: &State) -> Result<Vec<(String, StoredSecret)>, StateError> {
         let rows = state.scan(Table::Secrets)?.into_iter();
-        rows.map(|(name, row)| Ok((name, row::decode(&row).map_err(|error| StateError::damaged(error.to_string()))?))).collect()
+        rows.map(|(name, row)| Ok((name, row::decode(&row)?))).collect()
     }
 
     /// The write that seals `secret`.

@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::state::Table;
 use super::{Keeper, reload};
 
 /// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
@@ -29,8 +30,8 @@ pub fn raise_standing_alarms(keeper: &Keeper) {
     for (subject, message) in &keeper.policy().findings {
         keeper.alarms.raise(subject, message);
     }
-    for (subject, message) in keeper.state.alarms() {
-        keeper.alarms.raise(subject, message);
+    for alarm in keeper.state.alarms() {
+        keeper.alarms.raise(alarm.subject, alarm.message);
     }
 }
 
@@ -75,15 +76,19 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
-        // The watchdog is fed only if the store answers: an agent that cannot write is to be restarted.
-        let answers = tokio::time::timeout(Duration::from_secs(5), keeper.state.is_responsive()).await.unwrap_or(false);
+        // The watchdog is fed only if the store answers: an agent that hangs is to be restarted.
+        let state = keeper.state.clone();
+        let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog").is_ok());
+        let answers = matches!(tokio::time::timeout(Duration::from_secs(5), look).await, Ok(Ok(true)));
         if watchdog.is_some() && answers {
             notify(&[NotifyState::Watchdog]);
         }
         keeper.rates.forget_quiet();
-        for (subject, message) in keeper.state.alarms() {
-            keeper.alarms.raise(subject, message);
-        }
+        let standing = keeper.state.alarms();
+        let subjects: Vec<String> = standing.iter().map(|alarm| alarm.subject.clone()).collect();
+        keeper.alarms.clear_except("store", &subjects);
+        keeper.alarms.clear_except("audit", &subjects);
+        standing.into_iter().for_each(|alarm| keeper.alarms.raise(alarm.subject, alarm.message));
     }
 }
 

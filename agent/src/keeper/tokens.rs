@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::clock;
 use super::local::answer::{Answer, Failure, Reply, parse_json};
 use super::local::call::Call;
+use super::row::damaged;
 use super::state::{Change, State, StateError, Table, Write};
 
 /// The longest life of a token.
@@ -39,15 +40,15 @@ impl Tokens {
         let secret = match state.get(Table::Tokens, KEY_ROW)? {
             Some(row) => row,
             None => {
-                let secret = Zeroizing::new(random_key().map_err(|_| StateError::damaged("no random numbers"))?.to_vec());
+                let secret = Zeroizing::new(random_key().map_err(|_| damaged("no random numbers"))?.to_vec());
                 let write = Write::Put { table: Table::Tokens, key: KEY_ROW.to_owned(), value: secret.clone() };
                 state.commit_blocking(Change { writes: vec![write], events: vec![] })?;
                 secret
             }
         };
         let secret: &[u8; 32] =
-            secret.as_slice().try_into().map_err(|_| StateError::damaged("the token key has a wrong length"))?;
-        let key = capability::root_key(secret).map_err(|error| StateError::damaged(error.to_string()))?;
+            secret.as_slice().try_into().map_err(|_| damaged("the token key has a wrong length"))?;
+        let key = capability::root_key(secret).map_err(|error| damaged(error.to_string()))?;
         let revoked = state.scan(Table::Tokens)?.into_iter().map(|(id, _)| id).filter(|id| id != KEY_ROW).collect();
         Ok(Self { key, revoked: RwLock::new(revoked) })
     }
@@ -108,7 +109,7 @@ pub async fn mint(call: &Call<'_>) -> Answer {
     let mut event =
         call.event(Kind::TokenMinted, Outcome::Done, Subject { token: Some(revocation_id.clone()), ..Subject::default() });
     event.reason = Some(format!("{} until {expires_at}", request.allow.join(", ")));
-    call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
+    call.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
     Reply::json(&Minted { token, revocation_id, expires_at })
 }
 
@@ -122,7 +123,7 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
     }
     let event = call.event(Kind::TokenRevoked, Outcome::Done, Subject { token: Some(id.clone()), ..Subject::default() });
     let write = Write::Put { table: Table::Tokens, key: id.clone(), value: Zeroizing::new(vec![1]) };
-    call.keeper.state.commit(Change { writes: vec![write], events: vec![event] }).await?;
+    call.keeper.commit(Change { writes: vec![write], events: vec![event] }).await?;
     call.keeper.tokens.revoked.write().unwrap_or_else(PoisonError::into_inner).insert(id);
     Reply::json(&Health { ok: true, why: None })
 }

@@ -29,6 +29,6 @@ pub async fn verify(call: &Call<'_>) -> Answer {
 }
 
 /// Reading files takes its time: not on the threads that serve.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Problem::new(Code::Internal, "reading the audit log failed").into())
 }

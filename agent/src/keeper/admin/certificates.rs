@@ -10,6 +10,7 @@ use reverie_core::api::{Code, Problem};
 use reverie_core::ca::{Serial, Step, signing_root};
 use reverie_core::id::IdentityName;
 
+use super::audit::blocking;
 use super::status::issuer_statuses;
 use crate::keeper::clock;
 use crate::keeper::identity::{lifecycle, revocation, rotation};
@@ -20,17 +21,16 @@ use crate::keeper::state::IssuedRecord;
 /// Certificates in one answer.
 const MAX_LISTED: usize = 1000;
 
-pub fn list(call: &Call<'_>) -> Answer {
-    let mut issued = call.keeper.state.issued_newest(clock::now(), MAX_LISTED + 1)?;
-    let more = issued.len() > MAX_LISTED;
-    issued.truncate(MAX_LISTED);
+pub async fn list(call: &Call<'_>) -> Answer {
+    let state = call.keeper.state.clone();
+    let (issued, more) = blocking(move || state.issued_newest(clock::now(), MAX_LISTED)).await??;
     Reply::json(&Certificates { certificates: issued.into_iter().map(shown).collect(), more })
 }
 
 fn shown(issued: IssuedRecord) -> IssuedCertificate {
     IssuedCertificate {
-        identity: issued.identity,
-        spiffe_id: issued.spiffe_id,
+        identity: issued.identity.to_string(),
+        spiffe_id: issued.spiffe_id.to_string(),
         summary: CertificateSummary {
             serial: issued.serial.to_string(),
             not_before: issued.not_before,
@@ -59,11 +59,11 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
         RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
             let unknown = || revocation::RevocationError::Unknown(serial.clone());
-            let leaf = keeper.state.issued(&parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
+            let leaf = keeper.state.issued(parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
             revocation::revoke_leaves(keeper, vec![leaf.ok_or_else(unknown)?], call.actor()).await?
         }
         RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
-            let leaves = keeper.state.issued_to(identity_named(&identity)?.as_str(), clock::now())?;
+            let leaves = revocation::in_force(keeper, identity_named(&identity)?).await?;
             revocation::revoke_leaves(keeper, leaves, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint) } => {

@@ -60,7 +60,7 @@ pub async fn seal(call: &Call<'_>) -> Answer {
         let stored = StoredSecret { version, sealed_at: clock::now(), value };
         let write = Table::put(&name, &stored).map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
         let event = call.event(Kind::SecretSealed, Outcome::Done, subject(&name));
-        keeper.state.commit(Change { writes: vec![write], events: vec![event] }).await?;
+        keeper.commit(Change { writes: vec![write], events: vec![event] }).await?;
         stored
     };
     if let Err(error) = publish(keeper, &name, &stored).await {
@@ -83,7 +83,7 @@ pub async fn reveal(call: &Call<'_>) -> Answer {
     let name = named(call)?;
     let stored = call.keeper.secrets.read(&call.keeper.state, &name)?.ok_or_else(|| unknown(&name))?;
     let event = call.event(Kind::SecretRead, Outcome::Done, subject(&name));
-    call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
+    call.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
     secret_reply(call, &name, stored)
 }
 
@@ -94,7 +94,7 @@ pub async fn remove(call: &Call<'_>) -> Answer {
         let _turn = keeper.secrets.turn.lock().await;
         keeper.secrets.read(&keeper.state, &name)?.ok_or_else(|| unknown(&name))?;
         let event = call.event(Kind::SecretRemoved, Outcome::Done, subject(&name));
-        keeper.state.commit(Change { writes: vec![Table::delete(&name)], events: vec![event] }).await?;
+        keeper.commit(Change { writes: vec![Table::delete(&name)], events: vec![event] }).await?;
     }
     if keeper.policy().secrets.get(&name).is_some_and(|secret| secret.files.is_some()) {
         files::withdraw(keeper, TargetKind::Secret, name.to_string()).await?;

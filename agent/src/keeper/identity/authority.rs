@@ -15,11 +15,11 @@ use reverie_core::renewal::Validity;
 
 use super::issuers::SigningIssuer;
 
-/// A fresh serial.
-pub fn fresh_serial() -> Result<Serial, aws_lc_rs::error::Unspecified> {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)?;
-    Ok(Serial::from_random(bytes))
+/// A fresh serial: the moment, then 80 random bits, so that the register of certificates grows at its end.
+pub fn fresh_serial(now: Moment) -> Result<Serial, aws_lc_rs::error::Unspecified> {
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random)?;
+    Ok(Serial::at(now, random))
 }
 
 /// A fresh key.

@@ -60,7 +60,7 @@ pub fn issue(
     let intermediate = ca::issuing_intermediate(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
     let issuer = issuers.signing(&intermediate.fingerprint).ok_or(IssueError::NoIssuer)?;
     let template = LeafTemplate {
-        serial: authority::fresh_serial()?,
+        serial: authority::fresh_serial(now)?,
         spiffe_id: identity.spiffe_id.clone(),
         dns: identity.dns.clone(),
         ip: identity.ip.clone(),
@@ -94,8 +94,8 @@ impl Leaf {
     pub fn record(&self, identity: &Identity) -> IssuedRecord {
         IssuedRecord {
             serial: self.serial,
-            identity: identity.name.to_string(),
-            spiffe_id: identity.spiffe_id.to_string(),
+            identity: identity.name.clone(),
+            spiffe_id: identity.spiffe_id.clone(),
             issuer: self.issuer.clone(),
             not_before: self.validity.not_before,
             not_after: self.validity.not_after,

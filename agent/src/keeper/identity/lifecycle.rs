@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::authority::{self, Revocation};
 use super::issuance::IssueError;
 use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint};
-use crate::keeper::state::{Change, StateError, Table, Write};
+use crate::keeper::state::{Change, RevokedRecord, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 
 /// The key of the authority's row.
@@ -175,7 +175,7 @@ pub async fn record(
     stored.drop_unnamed();
     writes.push(Write::Put { table: Table::Authority, key: ROW.to_owned(), value: row::encode(&stored)? });
     let issuers = Issuers::load(stored).map_err(LifecycleError::Key)?;
-    keeper.state.commit(Change { writes, events }).await?;
+    keeper.commit(Change { writes, events }).await?;
     keeper.publish_issuers(issuers);
     Ok(())
 }
@@ -184,7 +184,7 @@ fn make_root(keeper: &Keeper, stored: &mut StoredAuthority, signs_from: Moment, 
     let key = authority::fresh_key(KeyType::P256)?;
     let host = &keeper.host;
     let ttl = settings(keeper).root_ttl;
-    let template = RootTemplate::new(authority::fresh_serial()?, &host.trust_domain, &host.node_id, now, ttl);
+    let template = RootTemplate::new(authority::fresh_serial(now)?, &host.trust_domain, &host.node_id, now, ttl);
     let certificate = authority::sign_root(&template, &key)?;
     let fingerprint = add(stored, certificate, &key);
     stored.record.roots.push(Root {
@@ -206,7 +206,7 @@ fn make_intermediate(
     let (host, ttl) = (&keeper.host, settings(keeper).intermediate_ttl);
     let signing = issuers.signing(root).ok_or(IssueError::NoIssuer)?;
     let life = stored.record.roots.iter().find(|known| known.fingerprint == root).ok_or(IssueError::NoIssuer)?.validity;
-    let template = IntermediateTemplate::new(authority::fresh_serial()?, &host.trust_domain, &host.node_id, now, ttl, life)
+    let template = IntermediateTemplate::new(authority::fresh_serial(now)?, &host.trust_domain, &host.node_id, now, ttl, life)
         .map_err(IssueError::Template)?;
     let key = authority::fresh_key(KeyType::P256)?;
     let certificate = authority::sign_intermediate(&template, &key, signing)?;
@@ -235,8 +235,9 @@ fn add(stored: &mut StoredAuthority, certificate: Vec<u8>, key: &rcgen::KeyPair)
 
 /// Every leaf or intermediate of `issuer` that is revoked and has not ended.
 pub fn revoked_by(keeper: &Keeper, issuer: &str) -> Result<Vec<Revocation>, StateError> {
-    let revoked = keeper.state.revoked_by(issuer)?;
-    Ok(revoked.into_iter().map(|(serial, at)| Revocation { serial: serial.as_bytes().to_vec(), at }).collect())
+    let revoked = keeper.state.revoked_of(issuer, clock::now())?;
+    let entry = |record: RevokedRecord| Revocation { serial: record.serial.as_bytes().to_vec(), at: record.revoked_at };
+    Ok(revoked.into_iter().map(entry).collect())
 }
 
 /// Signs the list of `issuer` anew.

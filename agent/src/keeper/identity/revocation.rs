@@ -6,14 +6,18 @@ use std::sync::Arc;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::Serial;
 use reverie_core::id::IdentityName;
+use reverie_core::moment::Moment;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::Revocation;
 use super::issuance::IssueError;
 use super::lifecycle::{self, LifecycleError};
 use super::{rotation, store::Generation};
-use crate::keeper::state::{IssuedRecord, Write};
+use crate::keeper::state::{Change, IssuedRecord, StateError, Write};
 use crate::keeper::{Keeper, clock};
+
+/// Leaves revoked in one transaction.
+const AT_ONCE: usize = 256;
 
 /// Why nothing was revoked.
 #[derive(Debug, thiserror::Error)]
@@ -26,18 +30,32 @@ pub enum RevocationError {
     Lifecycle(#[from] LifecycleError),
 }
 
+/// Every leaf of an identity that is in force.
+pub async fn in_force(keeper: &Keeper, identity: IdentityName) -> Result<Vec<IssuedRecord>, RevocationError> {
+    let state = keeper.state.clone();
+    // Looks through the whole register: not on the threads that serve.
+    let search = tokio::task::spawn_blocking(move || state.issued_of(&identity, clock::now()));
+    let found = search.await.map_err(|_| LifecycleError::State(StateError::Closed))?.map_err(LifecycleError::State)?;
+    Ok(found.into_iter().filter(|leaf| leaf.revoked_at.is_none() && !leaf.spiffe_id.path().is_empty()).collect())
+}
+
 /// Revokes leaves, signs the lists of their issuers, publishes, and replaces what the agent keeps.
-pub async fn revoke_leaves(
-    keeper: &Arc<Keeper>,
-    leaves: Vec<IssuedRecord>,
-    actor: Actor,
-) -> Result<Vec<Serial>, RevocationError> {
+pub async fn revoke_leaves(keeper: &Arc<Keeper>, leaves: Vec<IssuedRecord>, actor: Actor) -> Result<Vec<Serial>, RevocationError> {
     let serials: Vec<Serial> = leaves.iter().map(|leaf| leaf.serial).collect();
     {
         let _turn = keeper.authority_turn.lock().await;
-        record(keeper, &leaves, actor, |_| {}).await?;
+        let (last, before) = leaves.split_at(leaves.len().min(AT_ONCE));
+        for some in before.chunks(AT_ONCE) {
+            let (writes, events) = entries(some, &actor, clock::now());
+            keeper.commit(Change { writes, events }).await.map_err(LifecycleError::State)?;
+        }
+        // The lists are signed with the last of them, and name them all.
+        let concerned: BTreeSet<String> = leaves.iter().map(|leaf| leaf.issuer.clone()).collect();
+        let (writes, events) = entries(last, &actor, clock::now());
+        record(keeper, Recorded { writes, events, last, concerned, actor }, |_| {}).await?;
     }
-    replace(keeper, |generation| serials.contains(&generation.serial)).await;
+    let revoked: BTreeSet<&Serial> = serials.iter().collect();
+    replace(keeper, |generation| revoked.contains(&generation.serial)).await;
     Ok(serials)
 }
 
@@ -53,16 +71,22 @@ pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor:
         let (Some(known), Some(stored)) = (known, stored) else { return Err(unknown()) };
         let certificate = X509Certificate::from_der(&stored.certificate).map_err(|_| unknown())?.1;
         let serial: Serial = data_encoding::HEXLOWER.encode(certificate.raw_serial()).parse().map_err(|_| unknown())?;
+        let now = clock::now();
+        // It is not in the register of leaves until it is revoked. Its SPIFFE ID, the trust domain's own, marks it.
         let as_leaf = IssuedRecord {
             serial,
-            identity: "(intermediate)".to_owned(),
-            spiffe_id: format!("spiffe://{}", keeper.host.trust_domain),
+            identity: "intermediate".parse().map_err(|_| unknown())?,
+            spiffe_id: format!("spiffe://{}", keeper.host.trust_domain).parse().map_err(|_| unknown())?,
             issuer: known.root.clone(),
             not_before: known.validity.not_before,
             not_after: known.validity.not_after,
             revoked_at: None,
         };
-        record(keeper, &[as_leaf], actor, |authority| {
+        let last = std::slice::from_ref(&as_leaf);
+        let (mut writes, events) = entries(last, &actor, now);
+        writes.insert(0, Write::Issued(as_leaf.clone()));
+        let recorded = Recorded { writes, events, last, concerned: [as_leaf.issuer.clone()].into(), actor };
+        record(keeper, recorded, |authority| {
             authority.intermediates.iter_mut().filter(|i| i.fingerprint == fingerprint).for_each(|i| i.revoked = true);
         })
         .await?;
@@ -73,49 +97,54 @@ pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor:
     Ok(serial)
 }
 
+/// What becomes durable together with the lists.
+struct Recorded<'a> {
+    writes: Vec<Write>,
+    events: Vec<Event>,
+    /// The leaves that are not in the store yet, but must be in the lists.
+    last: &'a [IssuedRecord],
+    /// Fingerprints of their issuers.
+    concerned: BTreeSet<String>,
+    actor: Actor,
+}
+
+fn entries(leaves: &[IssuedRecord], actor: &Actor, now: Moment) -> (Vec<Write>, Vec<Event>) {
+    let write = |leaf: &IssuedRecord| Write::Revoked { serial: leaf.serial, at: now };
+    let event = |leaf: &IssuedRecord| Event {
+        time: now,
+        kind: Kind::CertificateRevoked,
+        outcome: Outcome::Done,
+        actor: actor.clone(),
+        subject: Subject {
+            identity: Some(leaf.identity.to_string()),
+            spiffe_id: Some(leaf.spiffe_id.to_string()),
+            serial: Some(leaf.serial.to_string()),
+            ..Subject::default()
+        },
+        reason: None,
+    };
+    (leaves.iter().map(write).collect(), leaves.iter().map(event).collect())
+}
+
 async fn record(
     keeper: &Keeper,
-    leaves: &[IssuedRecord],
-    actor: Actor,
+    recorded: Recorded<'_>,
     change: impl FnOnce(&mut reverie_core::ca::Authority),
 ) -> Result<(), LifecycleError> {
     let (now, issuers) = (clock::now(), keeper.issuers());
+    let Recorded { writes, mut events, last, concerned, actor } = recorded;
     let mut stored = issuers.stored.clone();
     change(&mut stored.record);
-    let mut writes = vec![];
-    let mut events = vec![];
-    for leaf in leaves {
-        // An intermediate is not in the register of leaves until it is revoked.
-        if leaf.identity.starts_with('(') {
-            writes.push(Write::Issued(leaf.clone()));
-        }
-        writes.push(Write::Revoked { serial: leaf.serial, at: now });
-        let subject = Subject {
-            identity: Some(leaf.identity.clone()),
-            spiffe_id: Some(leaf.spiffe_id.clone()),
-            serial: Some(leaf.serial.to_string()),
-            ..Subject::default()
-        };
-        events.push(Event {
-            time: now,
-            kind: Kind::CertificateRevoked,
-            outcome: Outcome::Done,
-            actor: actor.clone(),
-            subject,
-            reason: None,
-        });
-    }
-    let concerned: BTreeSet<&str> = leaves.iter().map(|leaf| leaf.issuer.as_str()).collect();
     for issuer in concerned {
-        if issuers.signing(issuer).is_none() {
+        if issuers.signing(&issuer).is_none() {
             // Its issuer has ended, and every leaf under it with it.
             continue;
         }
-        let mut list = lifecycle::revoked_by(keeper, issuer)?;
-        let new = leaves.iter().filter(|leaf| leaf.issuer == issuer);
+        let mut list = lifecycle::revoked_by(keeper, &issuer)?;
+        let new = last.iter().filter(|leaf| leaf.issuer == issuer);
         list.extend(new.map(|leaf| Revocation { serial: leaf.serial.as_bytes().to_vec(), at: now }));
-        lifecycle::sign_list(keeper, &issuers, &mut stored, issuer, &list, now)?;
-        let subject = Subject { object: Some(issuer.to_owned()), ..Subject::default() };
+        lifecycle::sign_list(keeper, &issuers, &mut stored, &issuer, &list, now)?;
+        let subject = Subject { object: Some(issuer), ..Subject::default() };
         let reason = Some(format!("{} entries", list.len()));
         events.push(Event { time: now, kind: Kind::CrlSigned, outcome: Outcome::Done, actor: actor.clone(), subject, reason });
     }

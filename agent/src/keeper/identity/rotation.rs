@@ -202,7 +202,7 @@ async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> Resu
         Write::Put { table: Table::Identities, key: declared.name.to_string(), value: row::encode(&generation)? },
     ];
     let events = vec![leaf.event(declared, actor, now)];
-    keeper.state.commit(Change { writes, events }).await?;
+    keeper.commit(Change { writes, events }).await?;
     metrics::counter!("reverie_rotations_total").increment(1);
     Ok(keeper.store.publish(generation))
 }
@@ -225,7 +225,7 @@ async fn settle(
     keeper.schedule.put(&declared.name, generation.renew_at);
     let (events, fault) = follow(keeper, identity, generation, tell, &mut done).await;
     if !events.is_empty() {
-        keeper.state.commit(Change { writes: vec![], events }).await?;
+        keeper.commit(Change { writes: vec![], events }).await?;
     }
     let subject = format!("identity {}", declared.name);
     match fault {
@@ -357,7 +357,7 @@ async fn forget(keeper: &Keeper, name: &IdentityName) {
     keeper.store.withdraw(name);
     keeper.alarms.clear(&format!("identity {name}"));
     let change = Change { writes: vec![Write::Delete { table: Table::Identities, key: name.to_string() }], events: vec![] };
-    if let Err(error) = keeper.state.commit(change).await {
+    if let Err(error) = keeper.commit(change).await {
         keeper.alarms.raise("store", error.to_string());
     }
 }

@@ -133,7 +133,7 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         Operation::Status => admin::status::status(call),
         Operation::AllIdentities => admin::status::identities(call),
         Operation::Explain => admin::explain::explain(call).await,
-        Operation::Certificates => admin::certificates::list(call),
+        Operation::Certificates => admin::certificates::list(call).await,
         Operation::Rotate => admin::certificates::rotate(call).await,
         Operation::Revoke => admin::certificates::revoke(call).await,
         Operation::RotateIssuer => admin::certificates::rotate_issuer(call).await,
@@ -203,7 +203,7 @@ impl Call<'_> {
         let subject = Subject { object: Some(object), ..Subject::default() };
         let mut event = self.event(Kind::RequestDenied, Outcome::Denied, subject);
         event.reason = Some(problem.detail.clone());
-        self.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
+        self.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn issue(call: &Call<'_>) -> Answer {
     let (now, issuers) = (clock::now(), call.keeper.issuers());
     let mut leaf = issue_leaf(&issuers, &identity, given.as_ref(), now)?;
     let change = Change { writes: vec![Write::Issued(leaf.record(&identity))], events: vec![leaf.event(&identity, actor, now)] };
-    call.keeper.state.commit(change).await?;
+    call.keeper.commit(change).await?;
     metrics::counter!("reverie_certificates_issued_total").increment(1);
     Reply::json(&Certificate {
         identity: identity.name.to_string(),
@@ -49,7 +49,7 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
         Subject { serial: Some(generation.serial.to_string()), ..subject(&identity) },
     );
     event.actor = actor;
-    call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
+    call.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
     Reply::json(&Certificate {
         identity: identity.name.to_string(),
         spiffe_id: generation.spiffe_id.to_string(),
@@ -69,7 +69,7 @@ pub(super) async fn rotate(call: &Call<'_>) -> Answer {
 
 pub(super) async fn revoke(call: &Call<'_>) -> Answer {
     let (identity, actor) = by_token(call, "revoke")?;
-    let leaves = call.keeper.state.issued_to(identity.name.as_str(), clock::now())?;
+    let leaves = revocation::in_force(call.keeper, identity.name.clone()).await?;
     let serials = revocation::revoke_leaves(call.keeper, leaves, actor).await?;
     Reply::json(&Revoked { serials: serials.iter().map(ToString::to_string).collect() })
 }

@@ -39,7 +39,7 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
     })?;
     let mut event = call.event(Kind::SecretRead, Outcome::Done, Subject { secret: Some(name.to_string()), ..Subject::default() });
     event.actor = actor;
-    call.keeper.state.commit(Change { writes: vec![], events: vec![event] }).await?;
+    call.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
     reply(call, &name, stored)
 }
 
