@@ -205,7 +205,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
         },
         &unsealed.secret,
     )?;
-    let keeper = assemble(options.config, host, state, policy, files, unsealed.status, memory_locked, started_at)?;
+    let keeper = assemble(options.config, host, state, policy, files, unsealed.status, memory_locked, started_at).await?;
     keeper.announce_start().await?;
     supervision::raise_standing_alarms(&keeper);
 
@@ -237,7 +237,7 @@ async fn look_up(loaded: Loaded) -> (Policy, Vec<PathBuf>) {
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is made once, in `run`")]
-fn assemble(
+async fn assemble(
     main_file: PathBuf,
     host: Host,
     state: State,
@@ -260,7 +260,7 @@ fn assemble(
         refused: None,
     };
     Ok(Arc::new(Keeper {
-        tokens: tokens::Tokens::open(&state)?,
+        tokens: tokens::Tokens::open(&state).await?,
         host,
         main_file,
         state,

@@ -36,13 +36,13 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     /// From the store; on a new host the key is made and recorded.
-    pub fn open(state: &State) -> Result<Self, StateError> {
+    pub async fn open(state: &State) -> Result<Self, StateError> {
         let secret = match state.get(Table::Tokens, KEY_ROW)? {
             Some(row) => row,
             None => {
                 let secret = Zeroizing::new(random_key().map_err(|_| damaged("no random numbers"))?.to_vec());
                 let write = Write::Put { table: Table::Tokens, key: KEY_ROW.to_owned(), value: secret.clone() };
-                state.commit_blocking(Change { writes: vec![write], events: vec![] })?;
+                state.commit(Change { writes: vec![write], events: vec![] }).await?;
                 secret
             }
         };
