@@ -20,6 +20,7 @@ use crate::programs::{built, text};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A place for one agent: its configuration, state and run directory. Starting and stopping it is up to the test.
+#[derive(Debug)]
 pub struct Agent {
     directory: TempDir,
     process: Option<Child>,
