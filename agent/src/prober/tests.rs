@@ -100,7 +100,6 @@ fn a_server_that_insists_on_a_client_certificate_still_shows_its_own() {
 
 #[test]
 fn the_asked_name_decides_which_certificate_is_shown() {
-    // For the name "other.test" the server has another certificate, here its own once more but by name.
     let other = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["other.test".into()]).unwrap().self_signed(&other).unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -81,7 +81,11 @@ mod tests {
         let wait = Arc::new(Mutex::new(wait));
         for _ in 0..2 {
             let wait = Arc::clone(&wait);
-            slots.start("test", move || drop(wait.lock().unwrap().recv())).unwrap();
+            slots
+                .start("test", move || {
+                    let _ = wait.lock().unwrap().recv();
+                })
+                .unwrap();
         }
         let Err(Failure::Refused(message)) = slots.start("test", || ()) else { panic!("a third job was started") };
         assert!(message.contains("busy"), "{message}");

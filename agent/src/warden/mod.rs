@@ -13,6 +13,13 @@ mod jobs;
 mod publish;
 mod reload;
 
+#[cfg(test)]
+mod attack_tests;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -112,9 +119,12 @@ pub fn serve(channel: OwnedFd, options: Options) -> Result<(), Error> {
 
 fn check_keeper(channel: &OwnedFd, keeper: Option<u32>) -> Result<(), Error> {
     let credentials = peer::peer_credentials(channel).map_err(Error::NoChannel)?;
-    let own = nix::unistd::geteuid().as_raw();
+    check_uid(credentials.uid, keeper, nix::unistd::geteuid().as_raw())
+}
+
+fn check_uid(uid: u32, keeper: Option<u32>, own: u32) -> Result<(), Error> {
     match keeper {
-        Some(keeper) if ![keeper, own, 0].contains(&credentials.uid) => Err(Error::WrongKeeper { uid: credentials.uid, keeper }),
+        Some(keeper) if ![keeper, own, 0].contains(&uid) => Err(Error::WrongKeeper { uid, keeper }),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,9 @@ mod redis;
 mod signal;
 mod unit;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use reverie_core::ipc::warden::Reload;
