@@ -19,22 +19,31 @@ pub(super) fn publish(certs: &Room, stamps: &Room, name: &str, publication: &Pub
     if let Some(number) = current
         && holds(certs, name, number, publication)?
     {
+        if stamp::says(stamps, name, number) {
+            return Ok(false);
+        }
         // After a crash between swap and stamp: watchers have not been told.
-        return stamp::set(stamps, name, number);
+        stamp::prepare(stamps, name, number)?;
+        stamp::place(stamps, name)?;
+        return Ok(true);
     }
     let number = current.unwrap_or(0) + 1;
     remove_generation(certs, name, number)?;
     if let Some(stale) = current.and_then(|current| current.checked_sub(2)) {
         remove_generation(certs, name, stale)?;
     }
-    let made = make(certs, name, current, number, publication).and_then(|()| point_to(certs, name, number));
+    // Everything has its space before anything is put in place.
+    let made = make(certs, name, current, number, publication)
+        .and_then(|()| stamp::prepare(stamps, name, number))
+        .and_then(|()| point_to(certs, name, number));
     if let Err(failure) = made {
         // The first failure is the one to report; what cannot be removed now is removed next time.
         let _ = certs.remove(&link_in_making(name));
+        let _ = stamp::discard(stamps, name);
         let _ = remove_generation(certs, name, number);
         return Err(failure);
     }
-    stamp::set(stamps, name, number)?;
+    stamp::place(stamps, name)?;
     if let Some(stale) = current.and_then(|current| current.checked_sub(1))
         && let Err(failure) = remove_generation(certs, name, stale)
     {

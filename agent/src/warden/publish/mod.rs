@@ -12,6 +12,8 @@ mod stamp;
 mod write;
 
 #[cfg(test)]
+mod attack_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
