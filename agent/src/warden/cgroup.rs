@@ -8,7 +8,7 @@ const MAX_CGROUP_FILE: u64 = 64 * 1024;
 
 /// Reads the `0::` line of `/proc/PID/cgroup`; `None` without cgroup v2.
 pub(super) fn read(pid: i32) -> io::Result<Option<String>> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(4096);
     File::open(format!("/proc/{pid}/cgroup"))?.take(MAX_CGROUP_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_CGROUP_FILE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its list of cgroups is too long"));

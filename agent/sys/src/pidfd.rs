@@ -61,7 +61,8 @@ impl PidFd {
     /// Whatever is then read under this pid belongs to the process only if [`is_alive`](Self::is_alive) still
     /// holds afterwards.
     pub fn pid(&self) -> io::Result<Option<i32>> {
-        let mut text = String::new();
+        // With room to begin with it is one read; the standard library would feel its way.
+        let mut text = String::with_capacity(1024);
         let path = format!("/proc/self/fdinfo/{}", self.0.as_raw_fd());
         File::open(path)?.take(MAX_FDINFO).read_to_string(&mut text)?;
         let number = text.lines().find_map(|line| line.strip_prefix("Pid:"));
