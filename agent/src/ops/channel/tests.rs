@@ -122,7 +122,13 @@ async fn when_the_other_process_ends_every_waiting_call_fails_at_once() {
 async fn dropping_the_channel_ends_the_other_process() {
     let (channel, server) = open().await;
     drop(channel);
-    tokio::task::spawn_blocking(move || server.join().unwrap()).await.unwrap();
+    let ended = async {
+        while !server.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(AMPLE, ended).await.expect("the other process goes on");
+    server.join().unwrap();
 }
 
 #[tokio::test]

@@ -60,3 +60,29 @@ fn advice(error: Errno) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_exists_is_never_written_to_and_never_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let room = Room::open(directory.path(), "secrets").unwrap();
+        let at = |name: &str| directory.path().join("secrets").join(name);
+        fs::write(at("file"), "precious").unwrap();
+        fs::hard_link(at("file"), at("hard")).unwrap();
+        symlink(at("file"), at("soft")).unwrap();
+        symlink(at("absent"), at("dangling")).unwrap();
+        for name in ["file", "hard", "soft", "dangling"] {
+            let Err(Failure::Refused(message)) = write_new(&room, name, b"new", Access::new(None, None, 0o600)) else {
+                panic!("{name}")
+            };
+            assert!(message.contains("File exists"), "{message}");
+        }
+        assert_eq!(fs::read_to_string(at("soft")).unwrap(), "precious");
+        assert!(!at("absent").exists());
+    }
+}
