@@ -1,0 +1,98 @@
+//! The agent itself.
+
+use crate::doctor::Facts;
+use crate::doctor::finding::{Found, fail, ok, skipped, warn};
+use crate::failure::{Exit, Failure};
+
+const NO_STATUS: &str = "not known without the admin socket";
+
+fn failed(failure: &Failure) -> Found {
+    fail(&failure.what, failure.advice.as_deref().unwrap_or("start the agent, then run `agentctl doctor` again"))
+}
+
+pub(super) fn is_reachable(facts: &Facts) -> Found {
+    match &facts.agent {
+        Ok(()) => ok(format!("answers on {}", facts.layout.agent_socket.display())),
+        Err(failure) => failed(failure),
+    }
+}
+
+pub(super) fn grants_administration(facts: &Facts) -> Found {
+    match &facts.status {
+        Ok(_) => ok("you are an administrator"),
+        Err(failure) if failure.exit == Exit::NotPermitted => warn(
+            "you are no administrator: what only they can see was not checked",
+            "run it as root, or join the group: sudo usermod -aG reverie-admin \"$USER\", then log in again",
+        ),
+        Err(failure) => failed(failure),
+    }
+}
+
+pub(super) fn has_our_version(facts: &Facts) -> Found {
+    match &facts.status {
+        Err(_) => skipped(NO_STATUS),
+        Ok(status) if status.version == facts.version => ok(format!("agent and agentctl are {}", status.version)),
+        Ok(status) => warn(
+            format!("the agent is {}, agentctl is {}", status.version, facts.version),
+            format!("start the new one: {}", facts.layout.systemctl("restart")),
+        ),
+    }
+}
+
+pub(super) fn has_no_alarms(facts: &Facts) -> Found {
+    let Ok(status) = &facts.status else { return skipped(NO_STATUS) };
+    match status.alarms.as_slice() {
+        [] if status.ready => ok("none, and it can issue"),
+        [] => fail("it cannot issue now", "read its log: journalctl -u reverie-agent"),
+        [alarm] => fail(format!("{}: {}", alarm.subject, alarm.message), "`agentctl status` shows since when"),
+        [alarm, more @ ..] => {
+            fail(format!("{}: {} (and {} more)", alarm.subject, alarm.message, more.len()), "`agentctl status` shows all of them")
+        }
+    }
+}
+
+pub(super) fn is_sealed_well(facts: &Facts) -> Found {
+    let Ok(status) = &facts.status else { return skipped(NO_STATUS) };
+    match (status.seal.mode.as_str(), facts.has_tpm) {
+        ("file", true) => warn(
+            "the root secret lies in a key file, though this machine has a TPM",
+            "set `[seal] mode = \"tpm2\"` and run the re-seal command of the manual: man reverie-agent",
+        ),
+        ("file", false) => warn(
+            "the root secret lies in a key file: whoever can read the disk has it",
+            "give the machine a TPM, or run the agent as a system service, which can use the host key",
+        ),
+        ("host", true) => warn(
+            "sealed with the host key alone, though this machine has a TPM",
+            "set `[seal] mode = \"host+tpm2\"` and re-seal: man reverie-agent",
+        ),
+        (mode, _) => ok(format!("sealed by {mode}")),
+    }
+}
+
+pub(super) fn pins_callers(facts: &Facts) -> Found {
+    let kernel = facts.kernel.map_or_else(|| "this kernel".to_owned(), |(major, minor)| format!("Linux {major}.{minor}"));
+    let pinned = match (&facts.status, facts.kernel) {
+        (Ok(status), _) => status.pidfd_attestation,
+        (Err(_), Some(version)) => version >= (6, 5),
+        (Err(_), None) => return skipped("the kernel's version is not known"),
+    };
+    match pinned {
+        true => ok(format!("{kernel} pins every caller by pidfd")),
+        false => warn(
+            format!("{kernel} cannot pin a caller: only uid and gid selectors match, unit and exe never do"),
+            "run Linux 6.5 or newer; on Debian 12: apt install -t bookworm-backports linux-image-amd64",
+        ),
+    }
+}
+
+pub(super) fn locks_memory(facts: &Facts) -> Found {
+    match &facts.status {
+        Err(_) => skipped(NO_STATUS),
+        Ok(status) if status.memory_locked => ok("keys are in locked memory"),
+        Ok(_) => warn(
+            "the agent's memory is not locked: keys may reach the swap",
+            "raise the limit (LimitMEMLOCK=infinity in the unit, or ulimit -l), or encrypt the swap",
+        ),
+    }
+}

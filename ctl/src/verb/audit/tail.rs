@@ -1,0 +1,128 @@
+//! `audit tail` and `audit export`: pages of lines.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use reverie_core::api::Operation;
+use reverie_core::api::admin::AuditLines;
+use reverie_core::audit::{Actor, Event, Line, Outcome as Done, Subject};
+
+use crate::cli::Session;
+use crate::client::Call;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::screen::{date, plain};
+
+/// Lines asked for at once; the agent gives no more.
+const PAGE: u64 = 1000;
+/// How often `--follow` asks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+async fn page(session: &Session, after: u64, limit: u64) -> Result<AuditLines, Failure> {
+    let call = Call::of(Operation::AuditLines).query(format!("after={after}&limit={}", limit.clamp(1, PAGE)));
+    session.client.call(call).await
+}
+
+pub(super) async fn tail(session: &Session, lines: u64, follow: bool) -> Outcome {
+    let mut at = page(session, u64::from(u32::MAX), 1).await?.head.seq.saturating_sub(lines);
+    loop {
+        let page = page(session, at, PAGE).await?;
+        let last = last_number(&page, at)?;
+        for line in &page.lines {
+            match session.screen.json {
+                true => session.screen.bytes(format!("{line}\n").as_bytes())?,
+                false => session.screen.text(&show(line))?,
+            };
+        }
+        at = last;
+        match (at >= page.head.seq || page.lines.is_empty(), follow) {
+            (true, false) => return Ok(0),
+            (true, true) => tokio::time::sleep(PAUSE).await,
+            (false, _) => {}
+        }
+    }
+}
+
+pub(super) async fn export(session: &Session, mut after: u64, output: Option<&Path>) -> Outcome {
+    let mut file = match output {
+        None => None,
+        Some(path) => {
+            // It names subjects: for its owner alone.
+            let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            Some((path, made.map_err(|error| Failure::writing(path, &error))?))
+        }
+    };
+    let mut count = 0;
+    loop {
+        let page = page(session, after, PAGE).await?;
+        let last = last_number(&page, after)?;
+        let text: String = page.lines.iter().map(|line| format!("{line}\n")).collect();
+        match &mut file {
+            Some((path, file)) => file.write_all(text.as_bytes()).map_err(|error| Failure::writing(path, &error))?,
+            None => drop(session.screen.bytes(text.as_bytes())?),
+        }
+        count += page.lines.len();
+        after = last;
+        if page.lines.is_empty() || after >= page.head.seq {
+            break;
+        }
+    }
+    if let Some((path, file)) = file {
+        file.sync_all().map_err(|error| Failure::writing(path, &error))?;
+        let written = serde_json::json!({ "file": path.display().to_string(), "events": count });
+        return session.screen.show(&written, |_| format!("wrote {count} events to {}\n", plain(&path.display().to_string())));
+    }
+    Ok(0)
+}
+
+/// The number of the page's last event. A page that does not advance would be asked for forever.
+fn last_number(page: &AuditLines, after: u64) -> Result<u64, Failure> {
+    let Some(last) = page.lines.last() else { return Ok(after) };
+    match Line::parse(last).and_then(|line| line.event()) {
+        Ok((seq, _)) if seq > after => Ok(seq),
+        _ => Err(Failure::new(Exit::Data, format_args!("the audit log is damaged after event {after}"))
+            .advise("`agentctl audit verify` locates the damage")),
+    }
+}
+
+/// One event on one line.
+fn show(text: &str) -> String {
+    let Ok((seq, Event { time, kind, outcome, actor, subject, reason })) = Line::parse(text).and_then(|line| line.event()) else {
+        return format!("damaged: {}", plain(text));
+    };
+    let kind = serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+    let outcome = match outcome {
+        Done::Done => "done",
+        Done::Denied => "DENIED",
+        Done::Failed => "FAILED",
+    };
+    let mut line = format!("{seq}  {}  {kind}  {outcome}  {}", date(time), who(&actor));
+    let Subject { identity, spiffe_id, serial, secret, token, object } = subject;
+    let named = [
+        ("identity", identity),
+        ("spiffe", spiffe_id),
+        ("serial", serial),
+        ("secret", secret),
+        ("token", token),
+        ("object", object),
+        ("reason", reason),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            line += &format!("  {name}={}", plain(&value));
+        }
+    }
+    line
+}
+
+fn who(actor: &Actor) -> String {
+    match actor {
+        Actor::Agent => "agent".to_owned(),
+        Actor::Process { pid, uid, unit, exe, token, .. } => {
+            let place = unit.as_ref().or(exe.as_ref()).map(|place| format!(" {}", plain(place))).unwrap_or_default();
+            let token = if token.is_some() { " by token" } else { "" };
+            format!("uid {uid} pid {pid}{place}{token}")
+        }
+    }
+}
