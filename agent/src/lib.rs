@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod keeper;
 pub mod ops;
 pub mod prober;
 pub mod warden;

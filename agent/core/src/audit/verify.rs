@@ -142,7 +142,8 @@ impl Verifier {
     }
 
     fn check_signed(&mut self, seq: u64, hash: Hash) {
-        let disagrees = self.signed.iter().any(|head| head.seq == seq && head.hash != hash);
+        let from = self.signed.partition_point(|head| head.seq < seq);
+        let disagrees = self.signed[from..].iter().take_while(|head| head.seq == seq).any(|head| head.hash != hash);
         if disagrees {
             self.fault(Fault::Rewritten { seq });
         }

@@ -1,0 +1,3 @@
+//! The keeper: keys, store, rules, judge, rotation, local sockets.
+
+pub mod state;
