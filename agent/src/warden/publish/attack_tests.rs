@@ -46,6 +46,7 @@ fn a_room_that_is_a_symbolic_link_is_refused() {
     assert_eq!(inventory(&elsewhere), []);
 }
 
+/// Links with every name the warden writes under, to files that must stay as they are.
 #[test]
 fn links_planted_under_temporary_names_are_not_followed() {
     for hard in [false, true] {

@@ -138,21 +138,6 @@ fn own_uid() -> Option<u32> {
 }
 
 #[test]
-fn a_process_is_signalled_if_it_is_in_the_unit_and_refused_if_it_is_not() {
-    let unit = Cgroup::make("system.slice");
-    let forged = Cgroup::make("user.slice/user-1000.slice/user@1000.service/app.slice");
-    let service = Service::start();
-    assert!(service.signal(Some(unit.unit()), None).unwrap_err().contains("is in no system unit, not in reverie-test"));
-    forged.take(&service.process);
-    assert!(service.signal(Some(forged.unit()), None).unwrap_err().contains("is in user@1000.service"));
-    service.check_not_noted();
-    unit.take(&service.process);
-    service.signal(Some(unit.unit()), own_uid()).unwrap();
-    service.await_note();
-    drop(service);
-}
-
-#[test]
 fn a_process_is_signalled_if_it_has_the_uid_and_refused_if_it_has_not() {
     let service = Service::start();
     assert!(service.signal(None, Some(4_000_000)).unwrap_err().contains("not 4000000"));
@@ -195,15 +180,6 @@ fn a_pidfile_that_others_could_have_written_is_refused() {
 }
 
 #[test]
-fn a_pidfile_of_a_third_user_is_refused() {
-    require_root();
-    let service = Service::start();
-    std::os::unix::fs::chown(&service.pidfile, Some(12345), None).unwrap();
-    assert!(service.signal(None, own_uid()).unwrap_err().contains("belongs to uid 12345"));
-    service.check_not_noted();
-}
-
-#[test]
 fn a_pidfile_without_a_living_process_is_refused() {
     let mut service = Service::start();
     service.process.end();
@@ -211,5 +187,34 @@ fn a_pidfile_without_a_living_process_is_refused() {
     for text in ["", "0", "1", "-1", "abc", "99999999999999999999", "\n5"] {
         fs::write(&service.pidfile, text).unwrap();
         assert!(service.signal(None, own_uid()).unwrap_err().contains("is not the number of a process"), "{text:?}");
+    }
+}
+
+/// By name, so that whoever is not root can leave them out: `cargo test -- --skip as_root`.
+mod as_root {
+    use super::*;
+
+    #[test]
+    fn a_process_is_signalled_if_it_is_in_the_unit_and_refused_if_it_is_not() {
+        let unit = Cgroup::make("system.slice");
+        let forged = Cgroup::make("user.slice/user-1000.slice/user@1000.service/app.slice");
+        let service = Service::start();
+        assert!(service.signal(Some(unit.unit()), None).unwrap_err().contains("is in no system unit, not in reverie-test"));
+        forged.take(&service.process);
+        assert!(service.signal(Some(forged.unit()), None).unwrap_err().contains("is in user@1000.service"));
+        service.check_not_noted();
+        unit.take(&service.process);
+        service.signal(Some(unit.unit()), own_uid()).unwrap();
+        service.await_note();
+        drop(service);
+    }
+
+    #[test]
+    fn a_pidfile_of_a_third_user_is_refused() {
+        require_root();
+        let service = Service::start();
+        std::os::unix::fs::chown(&service.pidfile, Some(12345), None).unwrap();
+        assert!(service.signal(None, own_uid()).unwrap_err().contains("belongs to uid 12345"));
+        service.check_not_noted();
     }
 }
