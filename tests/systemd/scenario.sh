@@ -26,7 +26,7 @@ bindir=$(realpath -m "${1:-$root/target/release}")
 
 share=$(mktemp -d /tmp/reverie-scenario.XXXXXX)
 trap 'rm -rf "$share"' EXIT
-[ -n "$deb" ] || deb=$("$root/units/deb.sh" "$bindir" "$share/built") || { echo "scenario: units/deb.sh failed" >&2; exit 1; }
+[ -n "$deb" ] || deb=$(REVERIE_DEB_LEVEL=0 "$root/units/deb.sh" "$bindir" "$share/built") || { echo "scenario: units/deb.sh failed" >&2; exit 1; }
 cp "$deb" "$share/reverie.deb"
 cp -r "$here/inside" "$share/inside"
 

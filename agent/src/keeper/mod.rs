@@ -192,7 +192,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     sockets::prepare_directories(&host)?;
 
     let unsealed = seal::unseal(&host, &loaded.config.seal)?;
-    let (policy, files) = look_up(loaded).await;
+    let (policy, files) = look_up(loaded, host.scope).await;
     let state = State::open(
         state::Options {
             directory: host.state.clone(),
@@ -228,12 +228,12 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     stop(keeper).await
 }
 
-async fn look_up(loaded: Loaded) -> (Policy, Vec<PathBuf>) {
+async fn look_up(loaded: Loaded, scope: Scope) -> (Policy, Vec<PathBuf>) {
     let Loaded { config, files } = loaded;
     let fallback = config.clone();
     // A directory may be asked for names: not on the threads that serve.
-    let policy = tokio::task::spawn_blocking(move || Policy::new(config)).await;
-    (policy.unwrap_or_else(|_| Policy::new(fallback)), files)
+    let policy = tokio::task::spawn_blocking(move || Policy::new(config, scope)).await;
+    (policy.unwrap_or_else(|_| Policy::new(fallback, scope)), files)
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is made once, in `run`")]

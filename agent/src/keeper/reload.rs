@@ -16,7 +16,7 @@ pub async fn reload(keeper: &Arc<Keeper>) {
     supervision::notify_reloading();
     let refused = match read(keeper) {
         Ok(loaded) => {
-            let (policy, files) = look_up(loaded).await;
+            let (policy, files) = look_up(loaded, keeper.host.scope).await;
             let findings: Vec<String> = policy.findings.iter().map(|(subject, _)| subject.clone()).collect();
             let status = ConfigStatus {
                 files: files.iter().map(|file| file.display().to_string()).collect(),

@@ -46,8 +46,7 @@ impl Tokens {
                 secret
             }
         };
-        let secret: &[u8; 32] =
-            secret.as_slice().try_into().map_err(|_| damaged("the token key has a wrong length"))?;
+        let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| damaged("the token key has a wrong length"))?;
         let key = capability::root_key(secret).map_err(|error| damaged(error.to_string()))?;
         let revoked = state.scan(Table::Tokens)?.into_iter().map(|(id, _)| id).filter(|id| id != KEY_ROW).collect();
         Ok(Self { key, revoked: RwLock::new(revoked) })

@@ -8,6 +8,8 @@ use reverie_core::config::{Config, FileRule, Identity, Match, Secret};
 use reverie_core::id::{IdentityName, SecretName};
 use reverie_core::rule::{Judge, Rule, Selector};
 
+use super::host::Scope;
+
 /// Owner and mode, as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
@@ -61,7 +63,7 @@ impl Policy {
     ///
     /// A name that does not exist (yet: packages create users) makes its own rule match nobody and is reported;
     /// it does not take the rest of the host down.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, scope: Scope) -> Self {
         let mut names = Names::default();
         let rules = config.identities.iter().map(|identity| rule(identity, &mut names)).collect();
         let identities = config.identities.iter().map(|declared| {
@@ -77,7 +79,11 @@ impl Policy {
             (declared.name.clone(), PolicySecret { declared: declared.clone(), files })
         });
         let secrets = secrets.collect();
-        let admin_gid = Group::from_name(&config.admin.group).ok().flatten().map(|group| group.gid.as_raw());
+        // Administrators of the machine are not administrators of one person's agent.
+        let admin_gid = match scope {
+            Scope::System => Group::from_name(&config.admin.group).ok().flatten().map(|group| group.gid.as_raw()),
+            Scope::User => None,
+        };
         Self { judge: Judge::new(rules), identities, secrets, admin_gid, config, findings: names.findings }
     }
 }
@@ -176,7 +182,7 @@ mod tests {
         let text = format!(
             "trust_domain = \"example.org\"\n[[identity]]\nname = \"x\"\nmatch = {{ {rule} }}\nfiles = {{ owner = \"root\" }}\n"
         );
-        Policy::new(parse(Source { file: "t", text: &text }, &[]).unwrap())
+        Policy::new(parse(Source { file: "t", text: &text }, &[]).unwrap(), Scope::System)
     }
 
     #[test]

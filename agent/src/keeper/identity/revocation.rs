@@ -40,7 +40,11 @@ pub async fn in_force(keeper: &Keeper, identity: IdentityName) -> Result<Vec<Iss
 }
 
 /// Revokes leaves, signs the lists of their issuers, publishes, and replaces what the agent keeps.
-pub async fn revoke_leaves(keeper: &Arc<Keeper>, leaves: Vec<IssuedRecord>, actor: Actor) -> Result<Vec<Serial>, RevocationError> {
+pub async fn revoke_leaves(
+    keeper: &Arc<Keeper>,
+    leaves: Vec<IssuedRecord>,
+    actor: Actor,
+) -> Result<Vec<Serial>, RevocationError> {
     let serials: Vec<Serial> = leaves.iter().map(|leaf| leaf.serial).collect();
     {
         let _turn = keeper.authority_turn.lock().await;

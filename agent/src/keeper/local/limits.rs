@@ -38,7 +38,6 @@ impl Connections {
         counts.by_uid.insert(uid, own + 1);
         Some(Counted { connections: Arc::clone(self), uid })
     }
-
 }
 
 impl Drop for Counted {
