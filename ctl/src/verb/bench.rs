@@ -1,14 +1,63 @@
 //! `agentctl bench`.
 
+use std::path::PathBuf;
+
+use reverie_core::id::IdentityName;
+
+use crate::bench;
 use crate::cli::Session;
 use crate::failure::Outcome;
 
-/// Benchmarks
+/// Measure the agent against a bare counterpart, in the same run
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Verb {}
+pub(crate) enum Verb {
+    /// An attested whoami against a bare echo on the same HTTP stack
+    Whoami {
+        /// Connections at once
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+        connections: u16,
+        /// How long, all in all
+        #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// A new connection for every request
+        #[arg(long)]
+        new_connections: bool,
+    },
+    /// Issuing over the socket against a bare loop of making keys and signing
+    Issue {
+        /// Callers at once; with 1 the sum of the bare parts is measured too
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+        callers: u16,
+        /// How long, all in all
+        #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Which of your identities [default: the first]
+        #[arg(long, value_name = "NAME")]
+        identity: Option<IdentityName>,
+        /// With one caller: also measure durable commits (4 KiB, fdatasync) in this directory
+        #[arg(long, value_name = "DIR")]
+        commit_dir: Option<PathBuf>,
+    },
+    /// The bare echo server of `bench`
+    #[command(hide = true)]
+    EchoServer {
+        socket: PathBuf,
+        /// Bytes it answers
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+        length: u32,
+    },
+}
 
 impl Verb {
-    pub(crate) async fn run(self, _: &Session) -> Outcome {
-        match self {}
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Self::Whoami { connections, seconds, new_connections } => {
+                bench::whoami(session, connections.into(), seconds, new_connections).await
+            }
+            Self::Issue { callers, seconds, identity, commit_dir } => {
+                bench::issue(session, bench::Plan { callers: callers.into(), seconds, identity, commit_dir }).await
+            }
+            Self::EchoServer { socket, length } => bench::serve_echo(&socket, usize::try_from(length).unwrap_or(0)),
+        }
     }
 }
