@@ -6,17 +6,20 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::{self, Intermediate, IntermediateTemplate, Root, RootTemplate, Settings, Step};
 use reverie_core::config::KeyType;
+use reverie_core::id::InvalidName;
 use reverie_core::moment::Moment;
 use zeroize::Zeroizing;
 
 use super::authority::{self, Revocation};
 use super::issuance::IssueError;
 use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint};
-use crate::keeper::state::{Change, RevokedRecord, StateError, Table, Write};
+use crate::keeper::state::{Change, IssuedRecord, RevokedRecord, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 
 /// The key of the authority's row.
 const ROW: &str = "authority";
+/// The name intermediates have in the register.
+const INTERMEDIATE: &str = "intermediate";
 /// No plan takes more steps than this; one that does is a fault.
 const MAX_STEPS: usize = 64;
 
@@ -32,6 +35,9 @@ pub enum LifecycleError {
     /// The stored row is not one.
     #[error(transparent)]
     Row(#[from] row::RowError),
+    /// A name of our own making is none.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     /// A key in the store cannot be read.
     #[error("a key of the certificate authority cannot be read: {0}; restore the store from a backup")]
     Key(rcgen::Error),
@@ -90,7 +96,8 @@ pub async fn run(keeper: Arc<Keeper>) {
         let now = clock::now();
         let wake = ca::next_wake(&keeper.issuers().stored.record, &settings(&keeper), now);
         // Never long: the clock may jump and the machine may sleep.
-        tokio::time::sleep(wake.since(now).clamp(Duration::from_millis(100), Duration::from_secs(30))).await;
+        let wait = tokio::time::sleep(wake.since(now).clamp(Duration::from_millis(100), Duration::from_secs(30)));
+        tokio::select! { () = wait => {}, () = keeper.lifecycle_due.notified() => {} }
     }
 }
 
@@ -136,13 +143,14 @@ fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError
 /// Does one step and records it; returns the fingerprint it concerns.
 async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now: Moment) -> Result<String, LifecycleError> {
     let mut stored = issuers.stored.clone();
+    let mut writes = vec![];
     let (kind, fingerprint, what) = match step {
         Step::MakeRoot { signs_from } => {
             (Kind::RootChanged, make_root(keeper, &mut stored, signs_from, now)?, format!("published; signs from {signs_from}"))
         }
         Step::MakeIntermediate { root } => (
             Kind::IntermediateChanged,
-            make_intermediate(keeper, issuers, &mut stored, &root, now)?,
+            make_intermediate(keeper, issuers, &mut stored, &mut writes, &root, now)?,
             format!("made under root {root}"),
         ),
         Step::SignCrl { issuer } => {
@@ -161,7 +169,7 @@ async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now:
     };
     let subject = Subject { object: Some(fingerprint.clone()), ..Subject::default() };
     let event = Event { time: now, kind, outcome: Outcome::Done, actor, subject, reason: Some(what) };
-    record(keeper, stored, vec![], vec![event]).await?;
+    record(keeper, stored, writes, vec![event]).await?;
     Ok(fingerprint)
 }
 
@@ -200,6 +208,7 @@ fn make_intermediate(
     keeper: &Keeper,
     issuers: &Issuers,
     stored: &mut StoredAuthority,
+    writes: &mut Vec<Write>,
     root: &str,
     now: Moment,
 ) -> Result<String, LifecycleError> {
@@ -210,6 +219,17 @@ fn make_intermediate(
         .map_err(IssueError::Template)?;
     let key = authority::fresh_key(KeyType::P256)?;
     let certificate = authority::sign_intermediate(&template, &key, signing)?;
+    // In the register like any other, so that it can be revoked like any other. Its SPIFFE ID, the trust domain's own,
+    // tells it from a leaf.
+    writes.push(Write::Issued(IssuedRecord {
+        serial: template.serial,
+        identity: INTERMEDIATE.parse()?,
+        spiffe_id: format!("spiffe://{}", host.trust_domain).parse()?,
+        issuer: root.to_owned(),
+        not_before: template.validity.not_before,
+        not_after: template.validity.not_after,
+        revoked_at: None,
+    }));
     let fingerprint = add(stored, certificate, &key);
     stored.record.intermediates.push(Intermediate {
         fingerprint: fingerprint.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
-use reverie_core::ca::Serial;
+use reverie_core::ca::{Intermediate, Serial};
 use reverie_core::id::IdentityName;
 use reverie_core::moment::Moment;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -70,26 +70,15 @@ pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor:
     let serial = {
         let _turn = keeper.authority_turn.lock().await;
         let issuers = keeper.issuers();
-        let known = issuers.stored.record.intermediates.iter().find(|known| known.fingerprint == fingerprint && !known.revoked);
-        let stored = issuers.stored.issuers.iter().find(|stored| stored.fingerprint == fingerprint);
-        let (Some(known), Some(stored)) = (known, stored) else { return Err(unknown()) };
+        let is_live = |known: &&Intermediate| known.fingerprint == fingerprint && !known.revoked;
+        let known = issuers.stored.record.intermediates.iter().find(is_live).ok_or_else(unknown)?;
+        let stored = issuers.stored.issuers.iter().find(|stored| stored.fingerprint == known.fingerprint).ok_or_else(unknown)?;
         let certificate = X509Certificate::from_der(&stored.certificate).map_err(|_| unknown())?.1;
         let serial: Serial = data_encoding::HEXLOWER.encode(certificate.raw_serial()).parse().map_err(|_| unknown())?;
-        let now = clock::now();
-        // It is not in the register of leaves until it is revoked. Its SPIFFE ID, the trust domain's own, marks it.
-        let as_leaf = IssuedRecord {
-            serial,
-            identity: "intermediate".parse().map_err(|_| unknown())?,
-            spiffe_id: format!("spiffe://{}", keeper.host.trust_domain).parse().map_err(|_| unknown())?,
-            issuer: known.root.clone(),
-            not_before: known.validity.not_before,
-            not_after: known.validity.not_after,
-            revoked_at: None,
-        };
-        let last = std::slice::from_ref(&as_leaf);
-        let (mut writes, events) = entries(last, &actor, now);
-        writes.insert(0, Write::Issued(as_leaf.clone()));
-        let recorded = Recorded { writes, events, last, concerned: [as_leaf.issuer.clone()].into(), actor };
+        let on_record = keeper.state.issued(serial).map_err(LifecycleError::State)?.ok_or_else(unknown)?;
+        let last = std::slice::from_ref(&on_record);
+        let (writes, events) = entries(last, &actor, clock::now());
+        let recorded = Recorded { writes, events, last, concerned: [on_record.issuer.clone()].into(), actor };
         record(keeper, recorded, |authority| {
             authority.intermediates.iter_mut().filter(|i| i.fingerprint == fingerprint).for_each(|i| i.revoked = true);
         })

@@ -1,0 +1,8 @@
+//! Real components, served by a real agent.
+
+mod client;
+mod nginx;
+mod postgres;
+mod redis;
+mod server;
+mod trust;

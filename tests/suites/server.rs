@@ -1,0 +1,75 @@
+//! A server under test, and the load on it while its certificate rotates.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reverie_tests::agent::Agent;
+use reverie_tests::programs::wait_until;
+use serde_json::json;
+
+use super::client::{Client, Greeting, Load};
+
+/// A server that ends with the test.
+pub(super) struct Server(Child);
+
+impl Server {
+    pub(super) fn start(mut command: Command, port: u16) -> Self {
+        let mut server = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server starts"));
+        wait_until("the server listens", 15, || {
+            assert!(server.0.try_wait().expect("a status").is_none(), "the server ended: {command:?}");
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        server
+    }
+
+    pub(super) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("a signal");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The identity of the clients, beside the server's own.
+pub(super) fn client_identity() -> String {
+    format!("[[identity]]\nname = \"client\"\nmatch = {{ uid = {} }}\n", nix::unistd::geteuid())
+}
+
+/// Rotates `web` over and over while clients make new connections and a reader reads pairs: nothing may fail.
+pub(super) fn rotates_under_load(agent: &Agent, port: u16, greeting: Greeting) {
+    let client = Client::new(agent);
+    client.connect(port, greeting).expect("a first handshake");
+    let load = Load::start(&client, port, greeting, &agent.run().join("certs/web"));
+    let (begun, mut rotations) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(8) {
+        let rotated = agent.admin_post("/api/admin/rotate", &json!({ "identity": "web" })).ok();
+        assert!(rotated["verified"].is_string(), "not seen served: {rotated}\n{}", agent.admin_get("/api/admin/status").text());
+        rotations += 1;
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    let outcome = load.finish();
+    assert_eq!(outcome.failures, [""; 0], "after {} handshakes and {rotations} rotations", outcome.handshakes);
+    assert!(rotations >= 5 && outcome.serials.len() >= 5, "{rotations} rotations, {} serials seen", outcome.serials.len());
+    assert!(outcome.handshakes > 50 && outcome.pairs > 50, "{} handshakes, {} pairs", outcome.handshakes, outcome.pairs);
+}
+
+/// A directory that any user may enter.
+pub(super) fn open_directory(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path).expect("a directory");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+}
