@@ -1,3 +1,11 @@
 //! One agent on one host.
 
+mod attestation;
+mod damage;
 mod first_light;
+mod lifecycle;
+mod openapi;
+mod overload;
+mod requests;
+mod secrets;
+mod tokens;

@@ -186,6 +186,11 @@ impl Agent {
     /// Stops in good order.
     pub fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
+        self.stopped();
+    }
+
+    /// Waits for the end after a SIGTERM, which must be a good one.
+    pub fn stopped(&mut self) {
         let status = self.wait();
         assert!(status.success(), "the agent ended with {status}:\n{}", self.log());
     }

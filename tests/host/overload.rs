@@ -1,0 +1,113 @@
+//! Too many, too slow, too silent: what is over a limit is shed, and administrators get through.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use reverie_tests::agent::Agent;
+use reverie_tests::http::read_answer;
+use reverie_tests::programs::wait_until;
+
+#[test]
+fn ten_thousand_idle_connections_do_not_keep_administrators_out() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let mut agent = Agent::with_web();
+    agent.start();
+    let mut idle: Vec<UnixStream> = (0..10_000).map(|_| UnixStream::connect(agent.agent_socket()).unwrap()).collect();
+    wait_until("one more is told there are too many", 20, || {
+        let mut one_more = UnixStream::connect(agent.agent_socket()).unwrap();
+        one_more.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut said = String::new();
+        let _ = one_more.read_to_string(&mut said);
+        said.starts_with("HTTP/1.1 429") && said.contains("too many connections")
+    });
+    agent.admin_get("/api/admin/status").ok();
+    idle.clear();
+    wait_until("all is well again", 20, || {
+        UnixStream::connect(agent.agent_socket()).is_ok_and(|mut stream| {
+            stream.write_all(b"GET /v1/whoami HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").is_ok() && {
+                let mut said = String::new();
+                stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                stream.read_to_string(&mut said).is_ok() && said.starts_with("HTTP/1.1 200")
+            }
+        })
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_harms_only_itself() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    let mut silent = UnixStream::connect(agent.agent_socket()).unwrap();
+    silent.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // Asks for the largest answer over and over until nothing more fits anywhere.
+    let question = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    while silent.write_all(&question).is_ok() {}
+    let begun = Instant::now();
+    agent.get("/v1/whoami").ok();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_request_that_dribbles_in_is_given_up() {
+    let mut agent = Agent::with_head("[seal]\nmode = \"file\"\n[limits]\nidle = \"1s\"\n", &Agent::web());
+    agent.start();
+    let mut slow = UnixStream::connect(agent.agent_socket()).unwrap();
+    slow.write_all(b"GET /v1/whoami HTT").unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let begun = Instant::now();
+    let mut rest = vec![];
+    let _ = slow.read_to_end(&mut rest);
+    assert!(begun.elapsed() < Duration::from_secs(8), "still open after {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_user_over_its_rate_is_told_to_wait() {
+    let mut agent = Agent::with_head("[seal]\nmode = \"file\"\n[limits]\nrequests_per_second = 1\nburst = 3\n", &Agent::web());
+    agent.start();
+    let statuses: Vec<u16> = (0..6).map(|_| agent.get("/v1/whoami").status).collect();
+    assert_eq!(&statuses[..3], [200; 3]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    agent.admin_get("/api/admin/status").ok();
+}
+
+#[test]
+fn a_watcher_sees_the_present_then_each_rotation_and_its_own_end() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    agent.file("web", "tls.key");
+    let mut stream = UnixStream::connect(agent.agent_socket()).unwrap();
+    stream.write_all(b"GET /v1/watch HTTP/1.0\r\nhost: x\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    let mut see = |what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        while !seen.contains(what) {
+            assert!(Instant::now() < deadline, "{what} is not in {seen}");
+            let mut buffer = [0; 4096];
+            if let Ok(count) = stream.read(&mut buffer) {
+                seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        }
+    };
+    see(&agent.file_serial("web"));
+    see("\"event\":\"trust\"");
+    agent.admin_post("/api/admin/rotate", &serde_json::json!({ "identity": "web" })).ok();
+    see(&agent.file_serial("web"));
+    agent.configure("");
+    agent.reload();
+    see("\"event\":\"refused\"");
+}
+
+#[test]
+fn a_connection_is_kept_for_many_requests() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    let mut stream = UnixStream::connect(agent.agent_socket()).unwrap();
+    for _ in 0..50 {
+        stream.write_all(b"GET /v1/whoami HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut stream).status, 200);
+    }
+}
