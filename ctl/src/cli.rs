@@ -45,7 +45,7 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The system's agent
-    #[arg(long, global = true, conflicts_with = "user")]
+    #[arg(long, global = true)]
     system: bool,
     /// Your own agent
     #[arg(long, global = true)]
@@ -105,6 +105,10 @@ impl Session {
 impl Cli {
     pub(crate) async fn run(self) -> Outcome {
         let Global { socket, admin_socket, run_dir, config, system, user, timeout, json } = self.global;
+        // clap sees a conflict only where both stand on the same side of the verb.
+        if system && user {
+            return Err(Failure::new(Exit::Usage, "--system and --user contradict each other").advise("give one of them"));
+        }
         let scope = if system { Some(Scope::System) } else { user.then_some(Scope::User) };
         let hints = Hints { socket, admin_socket, run: run_dir, config, scope };
         let layout = Layout::resolve(hints, nix::unistd::geteuid().is_root(), |name| std::env::var_os(name), Path::exists);

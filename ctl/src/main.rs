@@ -8,6 +8,9 @@ mod client;
 mod configuration;
 mod doctor;
 mod failure;
+#[cfg(test)]
+#[path = "../tests/golden.rs"]
+mod golden;
 mod issue_output;
 mod layout;
 mod presented;

@@ -87,31 +87,46 @@ impl Drop for Agent {
     }
 }
 
+/// Request after request, until the client leaves or an answer is cut short.
 fn serve(socket: &str, mut stream: &UnixStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Reply) {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    while let Some(asked) = read(socket, stream) {
+        seen.lock().unwrap().push(asked.clone());
+        match answer(&asked) {
+            Some(reply) if is_whole(&reply) && stream.write_all(&reply).is_ok() => {}
+            Some(reply) => return drop(stream.write_all(&reply)),
+            // Until the client gives up.
+            None => return drop(stream.read(&mut [0])),
+        }
+    }
+}
+
+fn read(socket: &str, mut stream: &UnixStream) -> Option<Asked> {
     let mut bytes = vec![];
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
         match stream.read(&mut byte) {
             Ok(1) => bytes.push(byte[0]),
-            _ => return,
+            _ => return None,
         }
     }
     let head = String::from_utf8(bytes).unwrap();
-    let header = |name: &str| {
-        head.lines().find_map(|line| {
-            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
-        })
-    };
-    let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
+    let mut body = vec![0; header(&head, "content-length").map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
     let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-    let asked =
-        Asked { socket: socket.into(), line, authorization: header("authorization"), body: String::from_utf8(body).unwrap() };
-    seen.lock().unwrap().push(asked.clone());
-    match answer(&asked) {
-        Some(reply) => drop(stream.write_all(&reply)),
-        // Until the client gives up.
-        None => drop(stream.read(&mut byte)),
-    }
+    let body = String::from_utf8(body).unwrap();
+    Some(Asked { socket: socket.into(), line, authorization: header(&head, "authorization"), body })
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    let named =
+        |line: &str| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned());
+    head.lines().find_map(named)
+}
+
+fn is_whole(reply: &[u8]) -> bool {
+    let Some(end) = reply.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let length =
+        header(&String::from_utf8_lossy(&reply[..end]), "content-length").and_then(|length| length.parse::<usize>().ok());
+    length == Some(reply.len() - end - 4)
 }

@@ -70,6 +70,8 @@ fn an_exported_log_is_verified_without_the_agent() {
     assert_eq!(verify(&mut transcript, &["removed.jsonl"], &[]), 65);
     assert_eq!(verify(&mut transcript, &["b.jsonl"], &[]), 65);
     assert_eq!(verify(&mut transcript, &["b.jsonl"], &["--partial"]), 0);
+    transcript.write("after.jsonl", lines[3..].join("\n") + "\n");
+    assert_eq!(verify(&mut transcript, &["after.jsonl"], &[&signed[..], &["--partial"]].concat()), 0);
     let other = {
         let mut head = head;
         head.hash.0[0] ^= 1;
@@ -80,6 +82,11 @@ fn an_exported_log_is_verified_without_the_agent() {
         verify(&mut transcript, &["a.jsonl", "b.jsonl"], &["--public-key", "key.pem", "--heads", "other-heads.jsonl"]),
         65
     );
+    let mut fifth = audit_log(5).1;
+    fifth.hash.0[0] ^= 1;
+    transcript.write("fifth.jsonl", signer.sign(fifth));
+    let contradicted = ["--public-key", "key.pem", "--heads", "fifth.jsonl", "--partial"];
+    assert_eq!(verify(&mut transcript, &["b.jsonl"], &contradicted), 65, "what a signed head contradicts is not taken on trust");
     transcript.matches("audit-offline");
 }
 

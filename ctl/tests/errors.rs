@@ -72,7 +72,7 @@ fn every_problem_of_the_agent_has_its_exit_code_and_something_to_try() {
 
 #[test]
 fn an_answer_that_cannot_be_understood_is_refused() {
-    let answers: [(&str, crate::agent::Reply, i32); 9] = [
+    let answers: [(&str, crate::agent::Reply, i32); 10] = [
         ("not json", http(200, "application/json", b"secret-in-the-answer"), 70),
         ("another shape", http(200, "application/json", b"{\"pid\": \"secret-in-the-answer\"}"), 70),
         ("cut off", Some(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec()), 75),
@@ -80,6 +80,7 @@ fn an_answer_that_cannot_be_understood_is_refused() {
         ("half a problem", http(500, "application/problem+json", b"{\"type\":"), 70),
         ("announced too large", Some(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_vec()), 70),
         ("too large", http(200, "application/json", &vec![b' '; (16 << 20) + 1]), 70),
+        ("unannounced and too large", Some([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &vec![b' '; (16 << 20) + 1]].concat()), 70),
         ("no http", Some(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), 70),
         ("closed", Some(vec![]), 75),
     ];

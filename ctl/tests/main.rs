@@ -6,6 +6,7 @@ mod agent;
 mod answers;
 mod attacks;
 mod audit;
+mod bench;
 mod errors;
 mod files;
 mod golden;

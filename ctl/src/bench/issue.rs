@@ -11,7 +11,7 @@ use super::bare::{Bare, commit_turn};
 use super::echo::Echo;
 use super::figures::{Figures, HEADINGS, Times};
 use super::load::{Load, probe, request, turn};
-use super::{TURN, rounded, turns};
+use super::{rounded, turns};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::{Exit, Failure, Outcome};
@@ -68,8 +68,8 @@ pub(crate) async fn run(session: &Session, plan: Plan) -> Outcome {
     let bare = Bare::new()?;
     let server = if single { Some(Echo::start(length)?) } else { None };
     let echo = server.as_ref().map(|server| Load { socket: server.socket.clone(), ..agent.clone() });
-    let count = turns(seconds, if single { 3 } else { 2 });
-    session.screen.note(format_args!("{count} turns of {} ms for each side …", TURN.as_millis()));
+    let (count, span) = turns(seconds, if single { 3 } else { 2 });
+    session.screen.note(format_args!("{count} turns of {} ms for each side …", span.as_millis()));
     let [mut agents, mut bares, mut echos, mut commits] = [(); 4].map(|()| Times::default());
     // The first turn warms up and is not counted.
     for number in 0..=count {
@@ -78,13 +78,13 @@ pub(crate) async fn run(session: &Session, plan: Plan) -> Outcome {
                 times.add(turn, elapsed);
             }
         };
-        add(&mut agents, turn(&agent, TURN).await?);
-        add(&mut bares, bare.turn(threads, TURN)?);
+        add(&mut agents, turn(&agent, span).await?);
+        add(&mut bares, bare.turn(threads, span)?);
         if let Some(echo) = &echo {
-            add(&mut echos, turn(echo, TURN).await?);
+            add(&mut echos, turn(echo, span).await?);
         }
         if let Some(dir) = commit_dir.as_deref().filter(|_| single) {
-            add(&mut commits, commit_turn(dir, TURN)?);
+            add(&mut commits, commit_turn(dir, span)?);
         }
     }
     let (a, b) = (agents.figures(), bares.figures());

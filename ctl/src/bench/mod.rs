@@ -13,16 +13,29 @@ pub(crate) use whoami::run as whoami;
 
 use std::time::Duration;
 
-/// Length of one turn. Long enough for a steady rate, short enough that noise hits both sides alike.
+/// The longest turn: enough for a steady rate, short enough that noise hits both sides alike.
 const TURN: Duration = Duration::from_millis(500);
 
-/// How many turns each side has: two sides share the time, at least three turns each.
-fn turns(seconds: u64, sides: u32) -> u32 {
-    let turns = Duration::from_secs(seconds).as_millis() / (TURN.as_millis() * u128::from(sides));
-    u32::try_from(turns).unwrap_or(u32::MAX).max(3)
+/// How many turns each side has, and how long one is: the sides share the time, at least three turns each.
+fn turns(seconds: u64, sides: u32) -> (u32, Duration) {
+    let each = Duration::from_secs(seconds) / sides;
+    let turn = TURN.min(each / 3);
+    (u32::try_from(each.as_millis() / turn.as_millis().max(1)).unwrap_or(u32::MAX), turn)
 }
 
 /// A fraction for people and JSON: three digits.
 fn rounded(ratio: f64) -> f64 {
     (ratio * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sides_share_the_time_in_at_least_three_turns() {
+        assert_eq!(turns(10, 2), (10, TURN));
+        assert_eq!(turns(1, 2).0, 3);
+        assert!(turns(1, 3).1 < TURN);
+    }
 }

@@ -1,12 +1,15 @@
 //! `bench whoami`: an attested answer against a bare one.
 
+use reverie_core::api::Operation;
+use reverie_core::api::local::Whoami;
 use serde::Serialize;
 
 use super::echo::Echo;
 use super::figures::{Figures, HEADINGS, Times};
 use super::load::{Load, probe, request, turn};
-use super::{TURN, rounded, turns};
+use super::{rounded, turns};
 use crate::cli::Session;
+use crate::client::Call;
 use crate::failure::Outcome;
 use crate::screen::Table;
 
@@ -25,18 +28,19 @@ struct Report {
 }
 
 pub(crate) async fn run(session: &Session, connections: usize, seconds: u64, renew: bool) -> Outcome {
+    // In the usual way first: an agent that is away or refuses is explained as everywhere.
+    let _: Whoami = session.client.call(Call::of(Operation::Whoami)).await?;
     let socket = session.layout().agent_socket.clone();
     let agent = Load { socket, request: request("GET", "/v1/whoami", ""), connections, renew };
-    let length = probe(&agent).await?;
-    let server = Echo::start(length)?;
+    let server = Echo::start(probe(&agent).await?)?;
     let echo = Load { socket: server.socket.clone(), ..agent.clone() };
-    let count = turns(seconds, 2);
-    session.screen.note(format_args!("{count} turns of {} ms for each side …", TURN.as_millis()));
+    let (count, length) = turns(seconds, 2);
+    session.screen.note(format_args!("{count} turns of {} ms for each side …", length.as_millis()));
     let (mut agents, mut echos) = (Times::default(), Times::default());
     // The first turn warms both up and is not counted.
     for number in 0..=count {
         for (load, times) in [(&agent, &mut agents), (&echo, &mut echos)] {
-            let (turn, elapsed) = turn(load, TURN).await?;
+            let (turn, elapsed) = turn(load, length).await?;
             if number > 0 {
                 times.add(turn, elapsed);
             }

@@ -11,7 +11,7 @@ pub(crate) use facts::Facts;
 pub(crate) use finding::{Finding, Level};
 pub(crate) use gather::gather;
 
-use crate::screen::{GREEN, RED, RESET, YELLOW, plain};
+use crate::screen::{GREEN, RED, RESET, YELLOW, counted, plain};
 
 /// Exit code: 1 if anything failed; a warning or a check that could not be made leaves it 0.
 pub(crate) fn exit_code(findings: &[Finding]) -> u8 {
@@ -38,7 +38,7 @@ pub(crate) fn render(findings: &[Finding]) -> String {
     let (fails, warns) = (count(Level::Fail), count(Level::Warn));
     text += &match (fails, warns) {
         (0, 0) => "\nNothing is wrong.\n".to_owned(),
-        _ => format!("\n{fails} failed, {warns} warnings.\n"),
+        _ => format!("\n{fails} failed, {}.\n", counted(warns as u64, "warning", "warnings")),
     };
     text
 }

@@ -107,3 +107,8 @@ pub(crate) fn date(at: reverie_core::moment::Moment) -> String {
 pub(crate) fn date_or_dash(at: Option<reverie_core::moment::Moment>) -> String {
     at.map_or_else(|| "-".to_owned(), date)
 }
+
+/// `1 event`, `2 events`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::Session;
 use crate::configuration::Files;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::screen::{plain, plain_block};
+use crate::screen::{counted, plain, plain_block};
 
 /// The configuration on disk
 #[derive(Debug, clap::Subcommand)]
@@ -48,7 +48,8 @@ fn check(session: &Session, file: &Path) -> Outcome {
     let checked = Checked { files: names, identities: config.identities.len(), secrets: config.secrets.len() };
     session.screen.show(&checked, |checked| {
         let files: String = checked.files.iter().map(|file| format!("{}\n", plain(file))).collect();
-        format!("{files}good: {} identities, {} secrets\n", checked.identities, checked.secrets)
+        let identities = counted(checked.identities as u64, "identity", "identities");
+        format!("{files}good: {identities}, {}\n", counted(checked.secrets as u64, "secret", "secrets"))
     })
 }
 

@@ -196,7 +196,9 @@ fn refused(error: TokenError) -> Failure {
         TokenError::Refused { .. } => (Exit::NotPermitted, "see what it allows: agentctl token inspect"),
         TokenError::Revoked => (Exit::NotPermitted, "ask for a new one"),
     };
-    Failure::new(exit, error).advise(advice)
+    // Biscuit announces a list of failed checks even where there is none.
+    let what = error.to_string();
+    Failure::new(exit, what.trim_end().trim_end_matches(", and the following checks failed:")).advise(advice)
 }
 
 pub(crate) fn now() -> Moment {

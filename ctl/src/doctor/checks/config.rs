@@ -3,12 +3,13 @@
 use crate::doctor::Facts;
 use crate::doctor::finding::{Found, fail, ok, skipped, warn};
 use crate::failure::Exit;
+use crate::screen::counted;
 
 const NO_CONFIG: &str = "the configuration could not be read";
 
 pub(super) fn is_valid(facts: &Facts) -> Found {
     match &facts.config {
-        Ok(declared) => ok(format!("{} files, all good", declared.files.len())),
+        Ok(declared) => ok(format!("{}, all good", counted(declared.files.len() as u64, "file", "files"))),
         Err(failure) if failure.exit == Exit::NotPermitted => skipped(&failure.what),
         Err(failure) => fail(&failure.what, failure.advice.as_deref().unwrap_or("agentctl config check")),
     }

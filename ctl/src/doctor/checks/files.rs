@@ -2,6 +2,7 @@
 
 use crate::doctor::Facts;
 use crate::doctor::finding::{Found, fail, ok, skipped, warn};
+use crate::screen::counted;
 
 /// Less free space than this is too little for the store to grow and be compacted.
 const LITTLE_ROOM: u64 = 100 << 20;
@@ -39,7 +40,11 @@ pub(super) fn leaves_no_generations(facts: &Facts) -> Found {
     match facts.stale_generations.as_slice() {
         [] => ok("no old files lie around"),
         stale => warn(
-            format!("{} old generations of files were left behind, e.g. {}", stale.len(), stale[0]),
+            format!(
+                "{} left behind, e.g. {}",
+                counted(stale.len() as u64, "old generation of files was", "old generations of files were"),
+                stale[0]
+            ),
             format!("restart the agent, which removes them: {}", facts.layout.systemctl("restart")),
         ),
     }
@@ -74,7 +79,7 @@ pub(super) fn audit_chain_is_whole(facts: &Facts) -> Found {
         Some(Ok(verdict)) => match verdict.report.faults.first() {
             None => ok(format!("whole up to event {}", verdict.report.head.seq)),
             Some(fault) => fail(
-                format!("{fault} ({} faults)", verdict.report.faults.len()),
+                format!("{fault} ({})", counted(verdict.report.faults.len() as u64, "fault", "faults")),
                 "`agentctl audit verify` lists them all; keep a copy of the files before anything else",
             ),
         },

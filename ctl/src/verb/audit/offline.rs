@@ -14,7 +14,7 @@ use reverie_core::audit::{ChainHead, Line, Report, SignedHead, Verifier};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::screen::{GREEN, RED, RESET, date, plain};
+use crate::screen::{GREEN, RED, RESET, counted, date, plain};
 
 /// A longer line is no event.
 const MAX_LINE: usize = 1 << 20;
@@ -51,30 +51,38 @@ pub(super) fn verify(
         _ => vec![],
     };
     let signed = heads.len();
-    let mut verifier = None;
+    let mut verifier: Option<Verifier> = None;
+    let mut believed = None;
     for path in files {
-        for_each_line(path, |text| {
-            let verifier = verifier.get_or_insert_with(|| {
+        for_each_line(path, |text| match &mut verifier {
+            Some(verifier) => verifier.line(text),
+            None => {
                 let start = if partial { before(text, &heads) } else { Start::Nothing };
-                match start {
-                    Start::Nothing => (Verifier::new(ChainHead::default(), heads.clone()), false),
-                    Start::After(head) => (Verifier::new(head, heads.clone()), false),
-                    Start::With(head) => (Verifier::new(head, heads.clone()), true),
+                let (head, take) = match start {
+                    Start::Nothing => (ChainHead::default(), true),
+                    Start::After(head) => (head, true),
+                    Start::With(head) => (head, false),
+                };
+                let mut first = Verifier::new(head, heads.clone());
+                if take {
+                    first.line(text);
+                } else {
+                    believed = Some(head.seq);
                 }
-            });
-            match std::mem::take(&mut verifier.1) {
-                true => {}
-                false => verifier.0.line(text),
+                verifier = Some(first);
             }
         })?;
     }
-    let report = verifier.map_or_else(|| Verifier::new(ChainHead::default(), heads.clone()), |(verifier, _)| verifier).finish();
+    let report = verifier.unwrap_or_else(|| Verifier::new(ChainHead::default(), heads)).finish();
     session.screen.show(&report, |report| {
-        let remark = match signed {
+        let mut text = render(report);
+        if let Some(seq) = believed {
+            text += &format!("Event {seq}, the first, was taken on trust.\n");
+        }
+        text + &match signed {
             0 => "No signed heads were given: whoever can rewrite the whole log goes unseen.\n".to_owned(),
-            count => format!("checked against {count} signed heads\n"),
-        };
-        render(report) + &remark
+            count => format!("checked against {}\n", counted(count as u64, "signed head", "signed heads")),
+        }
     })?;
     Ok(exit_code(&report))
 }
@@ -91,7 +99,10 @@ enum Start {
 fn before(first: &str, heads: &[ChainHead]) -> Start {
     let Ok(line) = Line::parse(first) else { return Start::Nothing };
     let Ok((seq, _)) = line.event() else { return Start::Nothing };
+    // What a signed head contradicts is not believed.
+    let contradicted = heads.iter().any(|head| head.seq == seq && head.hash != line.hash);
     match (seq, heads.iter().find(|head| head.seq + 1 == seq)) {
+        _ if contradicted => Start::Nothing,
         (0 | 1, _) => Start::Nothing,
         (_, Some(head)) => Start::After(*head),
         (_, None) => Start::With(ChainHead { seq, hash: line.hash }),
@@ -104,7 +115,11 @@ fn exit_code(report: &Report) -> u8 {
 
 fn render(report: &Report) -> String {
     let Report { events, first, head, faults } = report;
-    let range = if *events == 0 { "no events".to_owned() } else { format!("{events} events, {first} to {}", head.seq) };
+    let range = if *events == 0 {
+        "no events".to_owned()
+    } else {
+        format!("{}, {first} to {}", counted(*events, "event", "events"), head.seq)
+    };
     let mut text = match faults.is_empty() {
         true => format!("{GREEN}whole{RESET}: {range}, head {}\n", head.hash),
         false => format!("{RED}damaged{RESET}: {range}\n"),

@@ -12,7 +12,7 @@ use reverie_core::audit::{Actor, Event, Line, Outcome as Done, Subject};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::screen::{date, plain};
+use crate::screen::{counted, date, plain};
 
 /// Lines asked for at once; the agent gives no more.
 const PAGE: u64 = 1000;
@@ -71,7 +71,9 @@ pub(super) async fn export(session: &Session, mut after: u64, output: Option<&Pa
     if let Some((path, file)) = file {
         file.sync_all().map_err(|error| Failure::writing(path, &error))?;
         let written = serde_json::json!({ "file": path.display().to_string(), "events": count });
-        return session.screen.show(&written, |_| format!("wrote {count} events to {}\n", plain(&path.display().to_string())));
+        return session.screen.show(&written, |_| {
+            format!("wrote {} to {}\n", counted(count as u64, "event", "events"), plain(&path.display().to_string()))
+        });
     }
     Ok(0)
 }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use reverie_core::id::{DnsName, IdentityName, SpiffeId};
 use reverie_core::moment::Span;
+use serde::Serialize;
 use toml::{Table, Value};
+
+use crate::failure::{Exit, Failure};
 
 /// One identity, as options.
 #[derive(Debug, clap::Args)]
@@ -57,54 +60,69 @@ fn pair_or_default(text: &str) -> Result<(String, String), String> {
     if text == "default" { Ok((String::new(), String::new())) } else { pair(text) }
 }
 
+/// The file, in the order people write it.
+#[derive(Serialize)]
+struct DropIn<'a> {
+    identity: [Entry<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a IdentityName,
+    spiffe_id: Option<&'a SpiffeId>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    dns: &'a [DnsName],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ip: &'a [IpAddr],
+    ttl: Option<Span>,
+    key: Option<&'a str>,
+    hint: Option<&'a str>,
+    verify: Option<&'a str>,
+    r#match: Table,
+    files: Option<Table>,
+    reload: Option<Table>,
+}
+
 impl Declaration {
     /// The drop-in file. The agent's own parser judges it afterwards.
-    pub(super) fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        let mut identity = Table::new();
-        let mut text = |key: &str, value: Option<String>| {
-            if let Some(value) = value {
-                identity.insert(key.to_owned(), Value::String(value));
-            }
+    pub(super) fn to_toml(&self) -> Result<String, Failure> {
+        let reload = match (self.reload.is_empty(), self.reload_command.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(Table::from_iter([("command".to_owned(), Value::from(self.reload_command.clone()))])),
+            (false, _) => Some(table("--reload", &self.reload)?),
         };
-        text("name", Some(self.name.to_string()));
-        text("spiffe_id", self.spiffe_id.as_ref().map(SpiffeId::to_string));
-        text("ttl", self.ttl.map(|ttl| ttl.to_string()));
-        text("key", self.key.clone());
-        text("hint", self.hint.clone());
-        text("verify", self.verify.clone());
-        let mut list = |key: &str, values: Vec<String>| {
-            if !values.is_empty() {
-                identity.insert(key.to_owned(), values.into());
-            }
+        let entry = Entry {
+            name: &self.name,
+            spiffe_id: self.spiffe_id.as_ref(),
+            dns: &self.dns,
+            ip: &self.ip,
+            ttl: self.ttl,
+            key: self.key.as_deref(),
+            hint: self.hint.as_deref(),
+            verify: self.verify.as_deref(),
+            r#match: table("--match", &self.matches)?,
+            files: if self.files.is_empty() { None } else { Some(table("--files", &self.files)?) },
+            reload,
         };
-        list("dns", self.dns.iter().map(DnsName::to_string).collect());
-        list("ip", self.ip.iter().map(IpAddr::to_string).collect());
-        identity.insert("match".to_owned(), table(&self.matches));
-        if !self.files.is_empty() {
-            identity.insert("files".to_owned(), table(&self.files));
-        }
-        if !self.reload.is_empty() {
-            identity.insert("reload".to_owned(), table(&self.reload));
-        } else if !self.reload_command.is_empty() {
-            let command = Table::from_iter([("command".to_owned(), Value::from(self.reload_command.clone()))]);
-            identity.insert("reload".to_owned(), command.into());
-        }
-        let file = Table::from_iter([("identity".to_owned(), Value::from(vec![Value::Table(identity)]))]);
+        let text = toml::to_string(&DropIn { identity: [entry] }).map_err(|why| Failure::new(Exit::Internal, why))?;
         let name = &self.name;
-        Ok(format!(
-            "# Written by `agentctl identity add {name}`; `agentctl identity rm {name}` removes it.\n\n{}",
-            toml::to_string(&file)?
-        ))
+        Ok(format!("# Written by `agentctl identity add {name}`; `agentctl identity rm {name}` removes it.\n\n{text}"))
     }
 }
 
-/// Numbers where the configuration wants numbers, text elsewhere.
-fn table(pairs: &[(String, String)]) -> Value {
-    let values = pairs.iter().filter(|(key, _)| !key.is_empty()).map(|(key, value)| {
+/// Numbers where the configuration wants numbers, text elsewhere. A key given twice is refused: the last one would
+/// win without a word, and decide who gets the identity.
+fn table(option: &str, pairs: &[(String, String)]) -> Result<Table, Failure> {
+    let mut table = Table::new();
+    for (key, value) in pairs.iter().filter(|(key, _)| !key.is_empty()) {
         let number = value.parse::<i64>().ok().filter(|_| matches!(key.as_str(), "uid" | "gid"));
-        (key.clone(), number.map_or_else(|| Value::String(value.clone()), Value::Integer))
-    });
-    Value::Table(values.collect())
+        let value = number.map_or_else(|| Value::String(value.clone()), Value::Integer);
+        if table.insert(key.clone(), value).is_some() {
+            return Err(Failure::new(Exit::Usage, format_args!("{option} has {key:?} twice"))
+                .advise("all selectors of an identity must hold; for another caller declare another identity"));
+        }
+    }
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -152,6 +170,12 @@ mod tests {
         assert_eq!((identity.dns.len(), identity.ip.len(), identity.ttl), (1, 1, Span::days(1)));
         assert_eq!(identity.files.as_ref().unwrap().mode.0, 0o440);
         assert!(identity.reload.is_some() && identity.verify.is_some());
+    }
+
+    #[test]
+    fn a_selector_given_twice_is_refused() {
+        let line = Line::try_parse_from(["x", "web", "--match", "uid=1", "--match", "uid=2"]).unwrap();
+        assert!(line.declaration.to_toml().unwrap_err().what.contains("twice"));
     }
 
     #[test]

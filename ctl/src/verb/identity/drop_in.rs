@@ -22,7 +22,7 @@ struct Changed {
 pub(super) fn add(session: &Session, declaration: &Declaration) -> Outcome {
     let layout = session.layout();
     let path = file_of(layout, &declaration.name);
-    let text = declaration.to_toml().map_err(|why| Failure::new(Exit::Internal, why))?;
+    let text = declaration.to_toml()?;
     if path.exists() {
         return Err(Failure::new(Exit::CantCreate, format_args!("{} exists already", path.display()))
             .advise(format_args!("edit it, or remove it first: agentctl identity rm {}", declaration.name)));
