@@ -17,7 +17,8 @@ fn stopped_after_first_light() -> Agent {
 
 #[test]
 fn a_damaged_store_is_refused_kept_and_never_emptied() {
-    let damages: [(&str, fn(&Path)); 3] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
         ("emptied", |store| fs::write(store, b"").unwrap()),
         ("overwritten", |store| fs::write(store, b"not a store at all").unwrap()),
         ("gone", |store| fs::remove_file(store).unwrap()),

@@ -23,7 +23,7 @@ fn a_malformed_request_is_answered_400_and_harms_nobody() {
         assert_eq!(read_answer(&mut stream).status, 400, "{bytes:?}");
     }
     let issue = "/v1/identities/web/certificates";
-    for body in ["{", "[]", "{\"csr\": 7}", "{\"crs\": \"\"}", "\u{0}"] {
+    for body in ["{", "7", "{\"csr\": 7}", "{\"crs\": \"\"}", "\u{0}"] {
         let detail = request(&agent.agent_socket(), "POST", issue, &[], body.as_bytes()).problem(400);
         assert!(detail.contains("cannot be read"), "{detail}");
     }
@@ -37,7 +37,8 @@ fn an_oversized_request_is_refused_by_size() {
     let detail = request(&agent.agent_socket(), "POST", "/v1/identities/web/certificates", &[], &large).problem(413);
     assert_eq!(detail, "the request is larger than 262144 bytes");
     let long = "x".repeat(100 * 1024);
-    assert_eq!(request(&agent.agent_socket(), "GET", "/v1/whoami", &[("x-long", &long)], b"").status, 431);
+    let detail = request(&agent.agent_socket(), "GET", "/v1/whoami", &[("x-long", &long)], b"").problem(413);
+    assert_eq!(detail, "the request's headers are larger than 32768 bytes");
     let token = format!("Biscuit {}", "A".repeat(20_000));
     let detail =
         request(&agent.agent_socket(), "POST", "/v1/identities/web/rotate", &[("authorization", &token)], b"").problem(401);

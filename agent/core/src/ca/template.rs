@@ -210,6 +210,14 @@ mod tests {
     const ISSUER: Validity = Validity { not_before: Moment::from_secs(1_000_000), not_after: Moment::from_secs(2_000_000) };
 
     #[test]
+    fn serials_made_later_sort_later_and_read_back_as_written() {
+        let serials: Vec<_> =
+            (0..400u64).map(|year| Serial::at(Moment::from_secs(year as i64 * 31_557_600), [(year * 97) as u8; 10])).collect();
+        assert!(serials.is_sorted());
+        assert!(serials.iter().all(|serial| serial.to_string().parse() == Ok(*serial)));
+    }
+
+    #[test]
     fn a_leaf_never_outlives_its_issuer() {
         let validity = LeafTemplate::validity(Moment::from_secs(1_900_000), Duration::from_secs(604_800), ISSUER).unwrap();
         assert_eq!(validity.not_after, ISSUER.not_after);

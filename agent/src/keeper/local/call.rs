@@ -20,6 +20,9 @@ use crate::keeper::{Keeper, admin, clock, tokens};
 /// A handler that takes longer is given up. Rotation waits for services; nothing else comes near.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// All header names and values together, in bytes. The largest token fits.
+const MAX_HEADERS: usize = 32 * 1024;
+
 /// What a handler gets.
 pub struct Call<'a> {
     /// The agent.
@@ -84,6 +87,9 @@ pub async fn handle(keeper: &Arc<Keeper>, peer: &Arc<Peer>, surface: Surface, re
             .into());
     }
     let (head, body) = request.into_parts();
+    if head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADERS {
+        return Err(Problem::new(Code::TooLarge, format!("the request's headers are larger than {MAX_HEADERS} bytes")).into());
+    }
     let (operation, name) = operation_for(surface, &head.method, head.uri.path())?;
     let token = token_of(&head.headers)?;
     let body = read_body(body, limits.body_bytes as usize).await?;

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(wrapped.unwrap(&key(1), b"id").unwrap(), key(9));
         assert_eq!(wrapped.unwrap(&key(2), b"id"), Err(UnwrapError::WrongSecret));
         assert_eq!(wrapped.unwrap(&key(1), b"other"), Err(UnwrapError::Damaged));
-        let mut bent = wrapped.clone();
+        let mut bent = wrapped;
         bent.wrapped[3] ^= 1;
         assert_eq!(bent.unwrap(&key(1), b"id"), Err(UnwrapError::Damaged));
     }

@@ -29,6 +29,18 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Alarm for as long as the files cannot be written.
 const FAULT: &str = "audit files";
 
+/// What keeps it from going on.
+enum Trouble {
+    Store,
+    Files(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Files(error)
+    }
+}
+
 pub(super) struct Follower {
     shared: Arc<Shared>,
     mirror: Mirror,
@@ -82,7 +94,10 @@ impl Follower {
                     }
                     pause = None;
                 }
-                Err(why) => {
+                // The writer meets it too, and says so.
+                Err(Trouble::Store) => pause = Some(Instant::now() + RETRY),
+                Err(Trouble::Files(error)) => {
+                    let why = format!("{}: {error}", self.shared.audit_directory.display());
                     self.shared.alarms.raise(FAULT, &StateError::AuditUnwritable { why: why.clone() }.to_string());
                     self.shared.progress.update(|stand| stand.fault = Some(why));
                     pause = Some(Instant::now() + RETRY);
@@ -101,21 +116,17 @@ impl Follower {
     }
 
     /// One round: write, sync, sign, clear away.
-    fn follow(&mut self, stop: bool) -> Result<(), String> {
-        while self.copy().map_err(|error| self.explain(&error))? {
-            self.sync_if_due(false).map_err(|error| self.explain(&error))?;
+    fn follow(&mut self, stop: bool) -> Result<(), Trouble> {
+        while self.copy()? {
+            self.sync_if_due(false)?;
         }
-        self.sync_if_due(stop).map_err(|error| self.explain(&error))?;
-        self.sign_if_due(stop).map_err(|error| self.explain(&error))?;
-        self.clear_away().map_err(|error| self.explain(&error))
-    }
-
-    fn explain(&self, error: &io::Error) -> String {
-        format!("{}: {error}", self.shared.audit_directory.display())
+        self.sync_if_due(stop)?;
+        self.sign_if_due(stop)?;
+        Ok(self.clear_away()?)
     }
 
     /// Copies a chunk; false if there was nothing more.
-    fn copy(&mut self) -> io::Result<bool> {
+    fn copy(&mut self) -> Result<bool, Trouble> {
         let after = self.written.seq;
         if self.shared.progress.look(|stand| stand.committed.seq) <= after {
             return Ok(false);
@@ -124,9 +135,12 @@ impl Follower {
             let rows = transaction.open_table(TRAIL)?;
             trail::read(&rows, &self.shared.cipher, after, CHUNK.0, CHUNK.1)
         });
-        let lines = lines.map_err(|error| io::Error::other(error.to_string()))?;
-        let mut lines = lines.into_iter().peekable();
+        let mut lines = lines.map_err(|_| Trouble::Store)?.into_iter().peekable();
         while let Some((first, _)) = lines.peek() {
+            // One that was full when the agent stopped.
+            if self.mirror.room() == 0 {
+                self.close_file()?;
+            }
             let (first, room) = (*first, self.mirror.room());
             let (mut bytes, mut last) = (Vec::new(), None);
             while let Some((seq, line)) = lines.next_if(|_| (bytes.len() as u64) < room) {
@@ -140,13 +154,18 @@ impl Follower {
             self.written = ChainHead { seq, hash };
             self.unsynced_since.get_or_insert_with(Instant::now);
             self.shared.progress.update(|stand| stand.written = self.written);
-            if self.mirror.room() == 0 {
-                self.sync_if_due(true)?;
-                self.mirror.rotate();
-                (self.rotated, self.crowded) = (true, true);
-            }
+        }
+        if self.mirror.room() == 0 {
+            self.close_file()?;
         }
         Ok(true)
+    }
+
+    fn close_file(&mut self) -> io::Result<()> {
+        self.sync_if_due(true)?;
+        self.mirror.rotate();
+        (self.rotated, self.crowded) = (true, true);
+        Ok(())
     }
 
     fn append(&mut self, first: u64, bytes: &[u8]) -> io::Result<()> {
@@ -204,7 +223,7 @@ impl Follower {
         }
         let _files = self.shared.lock_files();
         let mut files = mirror::list(&self.shared.audit_directory)?;
-        while files.len() > 1 && files[1].first <= known + 1 {
+        while files.len() > 1 && files[0].first <= known && files[1].first <= known + 1 {
             std::fs::remove_file(files.remove(0).path)?;
         }
         // The last one is being written.

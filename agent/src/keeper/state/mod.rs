@@ -34,6 +34,7 @@ mod verify;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -103,6 +104,8 @@ struct Shared {
     audit_directory: PathBuf,
     progress: Progress,
     alarms: alarms::Alarms,
+    /// Long work is to end.
+    stopping: AtomicBool,
     /// Held while files are appended to, listed or removed.
     files: Mutex<()>,
     /// Locked as long as anything uses the store.
@@ -119,7 +122,14 @@ struct Handle {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
-    threads: Mutex<Option<(JoinHandle<Writer>, JoinHandle<()>)>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<Writer>,
+    follower: JoinHandle<()>,
+    /// Checks the log once after the start.
+    checker: JoinHandle<()>,
 }
 
 /// The open state. Cheap to clone. Reading blocks for microseconds; searches and [`State::audit_verify`] read much, so
@@ -169,6 +179,7 @@ impl State {
             audit_directory,
             progress: Progress::new(stand),
             alarms,
+            stopping: AtomicBool::new(false),
             files: Mutex::default(),
             _directory: directory,
         });
@@ -182,9 +193,13 @@ impl State {
         let follower = Follower::new(shared.clone(), mirror, jobs.clone(), written);
         let failed = |source| OpenError::Io { doing: "start threads for", path: shared.audit_directory.clone(), source };
         let named = |name: &str| std::thread::Builder::new().name(name.into()).stack_size(512 << 10);
-        let writer = named("state-writer").spawn(move || writer.run()).map_err(failed)?;
-        let follower = named("state-follower").spawn(move || follower.run()).map_err(failed)?;
-        let threads = Mutex::new(Some((writer, follower)));
+        let checked = shared.clone();
+        let threads = Threads {
+            writer: named("state-writer").spawn(move || writer.run()).map_err(failed)?,
+            follower: named("state-follower").spawn(move || follower.run()).map_err(failed)?,
+            checker: named("state-checker").spawn(move || verify::check(&checked)).map_err(failed)?,
+        };
+        let threads = Mutex::new(Some(threads));
         Ok(Self(Arc::new(Handle { shared, jobs, places: Arc::new(Semaphore::new(PLACES)), threads })))
     }
 
@@ -379,11 +394,13 @@ impl Handle {
     fn close(&self) {
         self.places.close();
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((writer, follower)) = threads else { return };
+        let Some(Threads { writer, follower, checker }) = threads else { return };
+        self.shared.stopping.store(true, Ordering::Relaxed);
         let _ = self.jobs.send(Job::Stop);
         let writer = writer.join();
         self.shared.progress.update(|stand| stand.stop = true);
         let _ = follower.join();
+        let _ = checker.join();
         match writer {
             Ok(mut writer) => writer.finish(),
             Err(_) => self.shared.store.close(),

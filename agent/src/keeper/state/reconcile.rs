@@ -160,9 +160,10 @@ fn read_end(file: LogFile, store: &Store, cipher: &Cipher, extent: &Extent) -> R
         last = last.or(Some(seq));
         let ours = store.read(|transaction| {
             let rows = transaction.open_table(TRAIL)?;
-            trail::head_at(&rows, cipher, extent, seq)
+            trail::is_line(&rows, cipher, extent, seq, &line)
         })?;
-        if let Some(head) = ours.filter(|head| head.hash == line.hash) {
+        if ours {
+            let head = ChainHead { seq, hash: line.hash };
             let rest = bytes.split_off(end + 1);
             return Ok(End { path: file.path, matched: Some((head, start + end as u64 + 1)), last, rest });
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(super) struct Store {
     /// Counts up with every opening.
     generation: AtomicU64,
     failed: Mutex<Option<(Instant, String)>>,
+    /// For good.
+    closed: AtomicBool,
 }
 
 /// Why a store could not be opened.
@@ -67,16 +69,14 @@ impl Store {
             database: RwLock::new(Some(database)),
             generation: AtomicU64::new(0),
             failed: Mutex::new(None),
+            closed: AtomicBool::new(false),
         }
     }
 
     /// Reads. After a failure of the disk the store is opened anew and asked once more.
     pub(super) fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StateError> {
         let generation = self.generation.load(Ordering::Acquire);
-        let attempt = || match &*self.database() {
-            None => None,
-            Some(database) => Some(guarded(|| read(&database.begin_read()?))),
-        };
+        let attempt = || self.database().as_ref().map(|database| guarded(|| read(&database.begin_read()?)));
         match attempt() {
             Some(Ok(value)) => return Ok(value),
             Some(Err(fault)) if !needs_reopening(&fault) => return Err(fault.into()),
@@ -130,6 +130,9 @@ impl Store {
     /// Closes and opens it, unless someone else did since that generation. Tries no oftener than every 200 ms.
     pub(super) fn reopen(&self, generation: u64) -> Result<(), StateError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StateError::Closed);
+        }
         if self.generation() != generation && database.is_some() {
             return Ok(());
         }
@@ -160,7 +163,9 @@ impl Store {
 
     /// Closes it for good.
     pub(super) fn close(&self) {
-        let closed = self.database.write().unwrap_or_else(PoisonError::into_inner).take().map(Database::close);
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Release);
+        let closed = database.take().map(Database::close);
         if let Some(Err(error)) = closed {
             tracing::warn!(%error, "the store was not closed cleanly; it is checked at the next start");
         }

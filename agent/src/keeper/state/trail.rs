@@ -86,12 +86,23 @@ pub(super) fn head_at(
     Ok(Some(ChainHead { seq, hash }))
 }
 
-/// The chain's head, checked to be whole: the store has every event from its start to its end.
-pub(super) fn head(
-    rows: &(impl ReadableTable<u64, &'static [u8]> + redb::ReadableTableMetadata),
+/// True if that is the very line of the event. Of the last one that the store no longer has, only the hash is compared.
+pub(super) fn is_line(
+    rows: &impl ReadableTable<u64, &'static [u8]>,
     cipher: &Cipher,
     extent: &Extent,
-) -> Result<ChainHead, Fault> {
+    seq: u64,
+    line: &Line,
+) -> Result<bool, Fault> {
+    if seq == extent.store_start.seq {
+        return Ok(line.hash == extent.store_start.hash);
+    }
+    let Some(row) = rows.get(seq)? else { return Ok(false) };
+    Ok(open(cipher, seq, row.value())? == line.to_text())
+}
+
+/// The chain's head, checked to be whole: the store has every event from its start to its end.
+pub(super) fn head(rows: &impl ReadableTable<u64, &'static [u8]>, cipher: &Cipher, extent: &Extent) -> Result<ChainHead, Fault> {
     let last = rows.last()?.map_or(extent.store_start.seq, |(seq, _)| seq.value());
     let first = rows.first()?.map_or(last + 1, |(seq, _)| seq.value());
     if first != extent.store_start.seq + 1 || rows.len()? != last - extent.store_start.seq {

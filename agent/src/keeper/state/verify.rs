@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reverie_core::audit::{ChainHead, Line, Report, SignedHead, Verifier};
@@ -23,13 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn verify(shared: &Shared) -> Result<(Report, Option<SignedHead>), StateError> {
     let committed = shared.progress.look(|stand| stand.committed.seq);
     let until = Instant::now() + PATIENCE;
-    shared.progress.wait(Some(until), |stand| stand.written.seq >= committed || stand.fault.is_some());
+    shared.progress.wait(Some(until), |stand| {
+        stand.written.seq >= committed || stand.fault.is_some() || shared.stopping.load(Ordering::Relaxed)
+    });
     for _ in 0..3 {
         if let Some(report) = attempt(shared)? {
             return Ok((report, shared.progress.look(|stand| stand.signed.clone())));
         }
     }
     Err(StateError::Unavailable { why: "files of the audit log are being removed while they are read".into() })
+}
+
+/// Checks the whole log once and says what is wrong.
+pub(super) fn check(shared: &Shared) {
+    let Ok((report, _)) = verify(shared) else { return };
+    let Some(first) = report.faults.first() else { return };
+    let more = match report.faults.len() {
+        1 => String::new(),
+        faults => format!(", and {} more", faults - 1),
+    };
+    let message = format!(
+        "{first}{more}; nothing was changed, `agentctl audit verify` shows all; compare with a copy of the log elsewhere and \
+         find out who can write to {}",
+        shared.audit_directory.display()
+    );
+    shared.alarms.raise(SUBJECT, &message);
 }
 
 /// `None` if a file was cleared away meanwhile.
@@ -46,13 +65,13 @@ fn attempt(shared: &Shared) -> Result<Option<Report>, StateError> {
     let mut verifier = Verifier::new(start, vouched);
     for (at, (length, file)) in files.iter().enumerate() {
         // Older than wanted, and about to be removed.
-        if files.get(at + 1).is_some_and(|(_, next)| next.first <= start.seq + 1) {
+        if file.first <= start.seq && files.get(at + 1).is_some_and(|(_, next)| next.first <= start.seq + 1) {
             continue;
         }
         match mirror::open_for_reading(&file.path) {
             Ok(reader) => each_line(reader, *length, |line| {
                 verifier.line(&String::from_utf8_lossy(line));
-                true
+                !shared.stopping.load(Ordering::Relaxed)
             })
             .map_err(|error| unreadable(shared, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -62,6 +81,9 @@ fn attempt(shared: &Shared) -> Result<Option<Report>, StateError> {
             }
             Err(error) => return Err(unreadable(shared, &error)),
         }
+    }
+    if shared.stopping.load(Ordering::Relaxed) {
+        return Err(StateError::Closed);
     }
     Ok(Some(verifier.finish()))
 }
