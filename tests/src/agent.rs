@@ -26,7 +26,6 @@ pub struct Agent {
     process: Option<Child>,
     notify: UnixDatagram,
     environment: Vec<(String, String)>,
-    prefix: Vec<String>,
 }
 
 impl Agent {
@@ -42,7 +41,7 @@ impl Agent {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         let notify = UnixDatagram::bind(directory.path().join("notify")).expect("a notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-        let agent = Self { directory, process: None, notify, environment: vec![], prefix: vec![] };
+        let agent = Self { directory, process: None, notify, environment: vec![] };
         agent.configure_with_head(head, configuration);
         agent
     }
@@ -79,9 +78,9 @@ impl Agent {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs the agent under another program, e.g. `faketime`, or `unshare` with its options.
-    pub fn set_prefix(&mut self, words: &[&str]) {
-        self.prefix = words.iter().map(|word| (*word).to_owned()).collect();
+    /// Takes such variables back.
+    pub fn clear_variables(&mut self) {
+        self.environment.clear();
     }
 
     /// The place itself.
@@ -116,15 +115,7 @@ impl Agent {
 
     fn launch(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
-        let agent = built("reverie-agent");
-        let mut command = match self.prefix.split_first() {
-            None => Command::new(agent),
-            Some((program, rest)) => {
-                let mut command = Command::new(program);
-                command.args(rest).arg(agent);
-                command
-            }
-        };
+        let mut command = Command::new(built("reverie-agent"));
         command.arg("--config").arg(self.config()).env("NOTIFY_SOCKET", self.path().join("notify"));
         command.env_remove("CREDENTIALS_DIRECTORY").envs(self.environment.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts");
