@@ -185,6 +185,8 @@ impl Keeper {
 /// Runs the keeper until it is told to stop.
 pub async fn run(options: Options) -> Result<(), KeeperError> {
     let started_at = clock::now();
+    let signals =
+        supervision::Signals::catch().map_err(|error| KeeperError::Io { what: "cannot receive signals".to_owned(), error })?;
     let loaded = configuration::load(&options.config)?;
     logging::start(&loaded.config.log.level);
     let host = Host::new(&loaded.config, options.scope)?;
@@ -224,7 +226,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
-    supervision::wait_for_signals(&keeper).await;
+    signals.obey(&keeper).await;
     stop(keeper).await
 }
 

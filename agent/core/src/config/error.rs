@@ -14,13 +14,26 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
-    /// The place of a byte offset in `text`.
-    pub(super) fn of(file: &str, text: &str, span: Option<Range<usize>>) -> Self {
-        let offset = span.map_or(0, |span| span.start).min(text.len());
-        let before = text.get(..offset).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self { file: file.to_owned(), line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+/// Where the lines of a text begin, found once: a file may hold a hundred thousand names, each with its place.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    file: &'a str,
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { file, text, starts }
+    }
+
+    /// The place of a byte offset.
+    pub(super) fn place(&self, span: Option<Range<usize>>) -> Place {
+        let offset = span.map_or(0, |span| span.start).min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let before = self.text.get(self.starts[line - 1]..offset).unwrap_or_default();
+        Place { file: self.file.to_owned(), line, column: before.chars().count() + 1 }
     }
 }
 

@@ -1,11 +1,11 @@
 //! One main file and its drop-ins, into one configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Lines, Place};
 use super::identity::{Identity, RawIdentity, RawSecret, Secret};
 use super::settings::{Ca, Config, DropIn, MainFile, Seal};
 use crate::id::TrustDomain;
@@ -20,14 +20,24 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
-impl Source<'_> {
+/// A source whose places are cheap to name.
+struct Document<'a> {
+    text: &'a str,
+    lines: Lines<'a>,
+}
+
+impl<'a> Document<'a> {
+    fn new(source: Source<'a>) -> Self {
+        Self { text: source.text, lines: Lines::new(source.file, source.text) }
+    }
+
     fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text)
             .map_err(|error| ConfigError { place: self.place(error.span()), message: error.message().to_owned() })
     }
 
     fn place(&self, span: Option<std::ops::Range<usize>>) -> Place {
-        Place::of(self.file, self.text, span)
+        self.lines.place(span)
     }
 
     fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
@@ -37,19 +47,22 @@ impl Source<'_> {
 
 /// Reads the main file, then the drop-ins in the order given.
 pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
+    let main = Document::new(main);
     let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, identity, secret } = main.read()?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
     let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
     declared.take(&main, identity, secret)?;
     for source in drop_ins {
+        let source = Document::new(*source);
         let DropIn { identity, secret } = source.read()?;
-        declared.take(source, identity, secret)?;
+        declared.take(&source, identity, secret)?;
     }
     let Declared { identities, secrets, pending, .. } = declared;
+    let known: BTreeSet<_> = identities.iter().map(|identity: &Identity| &identity.name).collect();
     for (place, names) in pending {
         for name in names {
-            if !identities.iter().any(|identity: &Identity| identity.name == name) {
+            if !known.contains(&name) {
                 let message = format!("`allow` names the identity {name:?}, which is not declared in any file");
                 return Err(ConfigError { place, message });
             }
@@ -71,7 +84,7 @@ impl<'a> Declared<'a> {
         Self { trust_domain, identities: vec![], secrets: vec![], places: BTreeMap::new(), pending: vec![] }
     }
 
-    fn take(&mut self, source: &Source<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
+    fn take(&mut self, source: &Document<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
         for raw in identities {
             let place = self.claim(source, "identity", &raw.name)?;
             self.identities.push(check_identity(source, self.trust_domain, raw, &place)?);
@@ -90,7 +103,7 @@ impl<'a> Declared<'a> {
     }
 
     /// A name is declared once; a second declaration is an error that names both places.
-    fn claim<T: ToString>(&mut self, source: &Source<'_>, kind: &'static str, name: &Spanned<T>) -> Result<Place, ConfigError> {
+    fn claim<T: ToString>(&mut self, source: &Document<'_>, kind: &'static str, name: &Spanned<T>) -> Result<Place, ConfigError> {
         let place = source.place(Some(name.span()));
         let text = name.get_ref().to_string();
         if let Some(first) = self.places.insert((kind, text.clone()), place.clone()) {
@@ -101,7 +114,7 @@ impl<'a> Declared<'a> {
     }
 }
 
-fn check_identity(source: &Source<'_>, domain: &TrustDomain, raw: RawIdentity, place: &Place) -> Result<Identity, ConfigError> {
+fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity, place: &Place) -> Result<Identity, ConfigError> {
     raw.matches.get_ref().check().map_err(|why| source.error(&raw.matches, why))?;
     let spiffe_id = match raw.spiffe_id {
         Some(id) if id.get_ref().trust_domain() != domain.as_str() => {
@@ -136,7 +149,7 @@ fn check_identity(source: &Source<'_>, domain: &TrustDomain, raw: RawIdentity, p
     })
 }
 
-fn check_seal(source: &Source<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal, ConfigError> {
+fn check_seal(source: &Document<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal, ConfigError> {
     let Some(seal) = seal else { return Ok(Seal::default()) };
     match seal.get_ref().pcrs.iter().find(|&&pcr| pcr > 23) {
         Some(pcr) => Err(source.error(&seal, format!("PCR {pcr} does not exist: `pcrs` takes numbers from 0 to 23"))),
@@ -144,7 +157,7 @@ fn check_seal(source: &Source<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal, 
     }
 }
 
-fn check_ca(source: &Source<'_>, ca: Option<Spanned<Ca>>) -> Result<Ca, ConfigError> {
+fn check_ca(source: &Document<'_>, ca: Option<Spanned<Ca>>) -> Result<Ca, ConfigError> {
     let Some(ca) = ca else { return Ok(Ca::default()) };
     let wrong = |message: &str| Err(source.error(&ca, message));
     let Ca { root_ttl, root_overlap, intermediate_ttl, crl_ttl } = ca.get_ref();
@@ -164,7 +177,7 @@ fn check_ca(source: &Source<'_>, ca: Option<Spanned<Ca>>) -> Result<Ca, ConfigEr
 }
 
 fn bounded(
-    source: &Source<'_>,
+    source: &Document<'_>,
     given: Option<Spanned<Span>>,
     default: Span,
     min: std::time::Duration,
