@@ -63,9 +63,9 @@ fn attempt(shared: &Shared) -> Result<Option<Report>, StateError> {
     let start = stand.extent.files_start;
     let vouched = vouched(shared, start.seq, stand.written.seq)?;
     let mut verifier = Verifier::new(start, vouched);
-    for (at, (length, file)) in files.iter().enumerate() {
-        // Older than wanted, and about to be removed.
-        if file.first <= start.seq && files.get(at + 1).is_some_and(|(_, next)| next.first <= start.seq + 1) {
+    for (length, file) in &files {
+        // Older than wanted, and about to be removed: what is kept begins with a file of its own.
+        if file.first <= start.seq {
             continue;
         }
         match mirror::open_for_reading(&file.path) {
@@ -75,7 +75,7 @@ fn attempt(shared: &Shared) -> Result<Option<Report>, StateError> {
             })
             .map_err(|error| unreadable(shared, &error))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if shared.progress.look(|stand| stand.files_start) != stand.files_start {
+                if shared.progress.look(|stand| stand.extent.files_start) != start {
                     return Ok(None);
                 }
             }
