@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use reverie_core::moment::Span;
 
 use crate::client::Client;
@@ -165,7 +165,20 @@ pub(crate) fn usage(error: &clap::Error) -> Failure {
             let command: Vec<&str> = usage.split(' ').take_while(|word| !word.starts_with(['<', '[', '-', '|'])).collect();
             format!("{} --help", command.join(" "))
         }
-        (None, None) => "agentctl --help".to_owned(),
+        (None, None) => format!("{} --help", verb_in(std::env::args())),
     };
     Failure::new(Exit::Usage, what).advise(advice)
+}
+
+/// As much of a command line as names a verb.
+fn verb_in(arguments: impl Iterator<Item = String>) -> String {
+    let mut command = Cli::command();
+    let mut words = vec!["agentctl".to_owned()];
+    for argument in arguments.skip(1) {
+        if let Some(verb) = command.find_subcommand(&argument).cloned() {
+            command = verb;
+            words.push(argument);
+        }
+    }
+    words.join(" ")
 }

@@ -27,6 +27,21 @@ fn the_agents_log_is_shown_checked_and_exported() {
     transcript.matches("audit");
 }
 
+#[test]
+fn an_export_that_fails_leaves_no_file() {
+    let away = Transcript::alone();
+    assert_eq!(away.run_silently(&["audit", "export", "-o", "log.jsonl"], "").exit, 69);
+    assert!(!away.path("log.jsonl").exists());
+    let damaged = Transcript::with(|asked| {
+        // The second page repeats the first.
+        let (lines, mut head) = audit_log(2);
+        head.seq = 4;
+        crate::agent::json(&reverie_core::api::admin::AuditLines { lines, head }).filter(|_| asked.line.contains("audit"))
+    });
+    assert_eq!(damaged.run_silently(&["audit", "export", "-o", "log.jsonl"], "").exit, 65);
+    assert!(!damaged.path("log.jsonl").exists());
+}
+
 struct Signer(EcdsaKeyPair);
 
 impl Signer {

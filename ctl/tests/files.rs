@@ -80,6 +80,19 @@ fn an_identity_is_declared_in_a_file_of_its_own_and_removed_again() {
 }
 
 #[test]
+fn an_identity_that_the_configuration_lacks_can_be_added_and_a_wrong_file_is_named() {
+    let mut transcript = Transcript::alone();
+    transcript.write("etc/agent.toml", "trust_domain = \"example.org\"\n[[secret]]\nname = \"s\"\nallow = [\"web\"]\n");
+    assert_eq!(transcript.run(&["config", "check"]).exit, 78);
+    assert_eq!(transcript.run(&["identity", "add", "web", "--match", "uid=1"]).exit, 0);
+    assert_eq!(transcript.run(&["config", "check"]).exit, 0);
+    transcript.write("etc/agent.d/a.toml", "nonsense = 1\n");
+    assert_eq!(transcript.run(&["identity", "add", "db", "--match", "uid=1"]).exit, 78);
+    assert!(!transcript.path("etc/agent.d/db.toml").exists());
+    transcript.matches("identity-add-lacking");
+}
+
+#[test]
 fn an_identity_that_would_break_the_configuration_is_not_written() {
     let mut transcript = Transcript::alone();
     transcript.write("etc/agent.toml", "trust_domain = \"example.org\"\n[[identity]]\nname = \"db\"\nmatch = { uid = 1 }\n");

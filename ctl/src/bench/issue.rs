@@ -11,11 +11,11 @@ use super::bare::{Bare, commit_turn};
 use super::echo::Echo;
 use super::figures::{Figures, HEADINGS, Times};
 use super::load::{Load, probe, request, turn};
-use super::{rounded, turns};
+use super::{announce, rounded, turns};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::screen::{Table, plain};
+use crate::screen::{Table, counted, plain};
 
 #[derive(Serialize)]
 struct Report {
@@ -24,6 +24,8 @@ struct Report {
     callers: usize,
     threads: usize,
     turns: u32,
+    /// The bare side is then slow and the ratios say little.
+    debug_build: bool,
     agent: Figures,
     bare: Figures,
     /// Certificates a second: the agent's share of the limit.
@@ -69,7 +71,7 @@ pub(crate) async fn run(session: &Session, plan: Plan) -> Outcome {
     let server = if single { Some(Echo::start(length)?) } else { None };
     let echo = server.as_ref().map(|server| Load { socket: server.socket.clone(), ..agent.clone() });
     let (count, span) = turns(seconds, if single { 3 } else { 2 });
-    session.screen.note(format_args!("{count} turns of {} ms for each side …", span.as_millis()));
+    announce(session, count, span);
     let [mut agents, mut bares, mut echos, mut commits] = [(); 4].map(|()| Times::default());
     // The first turn warms up and is not counted.
     for number in 0..=count {
@@ -91,11 +93,22 @@ pub(crate) async fn run(session: &Session, plan: Plan) -> Outcome {
     let parts = single.then(|| parts(&a, &b, &echos.figures(), commit_dir.as_deref().map(|_| commits.figures().p50_us)));
     let compared = format!(
         "POST {path} of the agent (a new P-256 key and certificate, attested, audited, durable before the answer; this load \
-         generator included) with a bare loop of rcgen and aws-lc that makes a key and signs a certificate, on {threads} threads"
+         generator included) with a bare loop of rcgen and aws-lc that makes a key and signs a certificate, on {}",
+        counted(threads as u64, "thread", "threads")
     );
     let ratio_rate = rounded(a.per_second / b.per_second.max(1.0));
-    let report =
-        Report { compared, identity: identity.to_string(), callers, threads, turns: count, agent: a, bare: b, ratio_rate, parts };
+    let report = Report {
+        compared,
+        identity: identity.to_string(),
+        callers,
+        threads,
+        turns: count,
+        debug_build: cfg!(debug_assertions),
+        agent: a,
+        bare: b,
+        ratio_rate,
+        parts,
+    };
     session.screen.show(&report, |report| render(report, commit_dir.as_deref()))
 }
 
@@ -130,8 +143,8 @@ fn render(report: &Report, commit_dir: Option<&Path>) -> String {
     let count = report.agent.count;
     let identity = plain(&report.identity);
     text + &format!(
-        "{} callers. Compared: {}.\nMore than {count} certificates of {identity:?} were issued; the agent lists them until they end.\n",
-        report.callers,
+        "{}. Compared: {}.\nMore than {count} certificates of {identity:?} were issued; the agent lists them until they end.\n",
+        counted(report.callers as u64, "caller", "callers"),
         plain(&report.compared)
     )
 }

@@ -13,6 +13,8 @@ pub(crate) use whoami::run as whoami;
 
 use std::time::Duration;
 
+use crate::cli::Session;
+
 /// The longest turn: enough for a steady rate, short enough that noise hits both sides alike.
 const TURN: Duration = Duration::from_millis(500);
 
@@ -21,6 +23,14 @@ fn turns(seconds: u64, sides: u32) -> (u32, Duration) {
     let each = Duration::from_secs(seconds) / sides;
     let turn = TURN.min(each / 3);
     (u32::try_from(each.as_millis() / turn.as_millis().max(1)).unwrap_or(u32::MAX), turn)
+}
+
+/// Said before a benchmark begins.
+fn announce(session: &Session, count: u32, turn: Duration) {
+    session.screen.note(format_args!("{count} turns of {} ms for each side …", turn.as_millis()));
+    if cfg!(debug_assertions) {
+        session.screen.note("This agentctl is a debug build: its bare side is slow, and the ratios flatter the agent.");
+    }
 }
 
 /// A fraction for people and JSON: three digits.

@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::echo::Echo;
 use super::figures::{Figures, HEADINGS, Times};
 use super::load::{Load, probe, request, turn};
-use super::{rounded, turns};
+use super::{announce, rounded, turns};
 use crate::cli::Session;
 use crate::client::Call;
 use crate::failure::Outcome;
-use crate::screen::Table;
+use crate::screen::{Table, counted};
 
 #[derive(Serialize)]
 struct Report {
@@ -19,6 +19,8 @@ struct Report {
     connections: usize,
     new_connections: bool,
     turns: u32,
+    /// The bare side is then slow and the ratios say little.
+    debug_build: bool,
     agent: Figures,
     echo: Figures,
     ratio_p50: f64,
@@ -35,7 +37,7 @@ pub(crate) async fn run(session: &Session, connections: usize, seconds: u64, ren
     let server = Echo::start(probe(&agent).await?)?;
     let echo = Load { socket: server.socket.clone(), ..agent.clone() };
     let (count, length) = turns(seconds, 2);
-    session.screen.note(format_args!("{count} turns of {} ms for each side …", length.as_millis()));
+    announce(session, count, length);
     let (mut agents, mut echos) = (Times::default(), Times::default());
     // The first turn warms both up and is not counted.
     for number in 0..=count {
@@ -53,6 +55,7 @@ pub(crate) async fn run(session: &Session, connections: usize, seconds: u64, ren
         connections,
         new_connections: renew,
         turns: count,
+        debug_build: cfg!(debug_assertions),
         ratio_p50: rounded(a.p50_us / e.p50_us.max(0.001)),
         ratio_p99: rounded(a.p99_us / e.p99_us.max(0.001)),
         ratio_p50_spread: agents.spread(&echos),
@@ -66,10 +69,11 @@ pub(crate) async fn run(session: &Session, connections: usize, seconds: u64, ren
         let kind = if renew { "each request on a new one" } else { "kept" };
         let [low, high] = report.ratio_p50_spread;
         format!(
-            "{}\nagent / bare: p50 {:.2} ({low:.2} to {high:.2} by turn), p99 {:.2}\n{connections} connections, {kind}. Compared: {}.\n",
+            "{}\nagent / bare: p50 {:.2} ({low:.2} to {high:.2} by turn), p99 {:.2}\n{}, {kind}. Compared: {}.\n",
             table.render(),
             report.ratio_p50,
             report.ratio_p99,
+            counted(connections as u64, "connection", "connections"),
             report.compared
         )
     })

@@ -25,6 +25,8 @@ pub(crate) async fn gather(session: &Session) -> Facts {
     }
     // The agent knows best which file it reads.
     let main = status.as_ref().ok().and_then(|status| status.config.files.first().map(std::path::PathBuf::from));
+    // One that it was given relative to its own directory means nothing here.
+    let main = main.filter(|path| path.is_absolute());
     let files = Files::read(main.as_ref().unwrap_or(&client.layout.config));
     let config_changed = files.as_ref().ok().and_then(|files| files.paths().filter_map(host::changed_at).max());
     let config = files.and_then(|files| Ok((files.parse()?, files)));

@@ -133,7 +133,7 @@ async fn show(session: &Session, serial: Serial) -> Outcome {
             ("spiffe id", found.spiffe_id.clone()),
             ("from", date(summary.not_before)),
             ("until", date(summary.not_after)),
-            ("renewed at", date_or_dash(summary.renew_at)),
+            ("renewal at", date_or_dash(summary.renew_at)),
             ("revoked at", date_or_dash(summary.revoked_at)),
             ("generation", summary.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string())),
             ("issuer", found.issuer.clone()),

@@ -56,7 +56,7 @@ pub(super) fn is_sealed_well(facts: &Facts) -> Found {
     match (status.seal.mode.as_str(), facts.has_tpm) {
         ("file", true) => warn(
             "the root secret lies in a key file, though this machine has a TPM",
-            "set `[seal] mode = \"tpm2\"` and run the re-seal command of the manual: man reverie-agent",
+            "reverie-agent seal renew --mode tpm2, with the same in `[seal] mode`",
         ),
         ("file", false) => warn(
             "the root secret lies in a key file: whoever can read the disk has it",
@@ -64,7 +64,7 @@ pub(super) fn is_sealed_well(facts: &Facts) -> Found {
         ),
         ("host", true) => warn(
             "sealed with the host key alone, though this machine has a TPM",
-            "set `[seal] mode = \"host+tpm2\"` and re-seal: man reverie-agent",
+            "reverie-agent seal renew --mode host+tpm2, with the same in `[seal] mode`",
         ),
         (mode, _) => ok(format!("sealed by {mode}")),
     }

@@ -1,5 +1,7 @@
 //! The configuration on disk.
 
+use std::path::Path;
+
 use crate::doctor::Facts;
 use crate::doctor::finding::{Found, fail, ok, skipped, warn};
 use crate::failure::Exit;
@@ -25,7 +27,10 @@ pub(super) fn is_in_force(facts: &Facts) -> Found {
         );
     }
     let Ok(declared) = &facts.config else { return skipped(NO_CONFIG) };
-    if declared.files != status.config.files {
+    let mut pairs = declared.files.iter().zip(&status.config.files);
+    // The agent may have been given a path relative to where it was started.
+    let same = pairs.all(|(disk, loaded)| Path::new(disk).ends_with(loaded));
+    if !same || declared.files.len() != status.config.files.len() {
         return warn("files were added or removed since the agent read them", format!("tell it: {reload}"));
     }
     match facts.config_changed {

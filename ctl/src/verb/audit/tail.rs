@@ -44,38 +44,46 @@ pub(super) async fn tail(session: &Session, lines: u64, follow: bool) -> Outcome
     }
 }
 
-pub(super) async fn export(session: &Session, mut after: u64, output: Option<&Path>) -> Outcome {
-    let mut file = match output {
-        None => None,
-        Some(path) => {
-            // It names subjects: for its owner alone.
-            let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            Some((path, made.map_err(|error| Failure::writing(path, &error))?))
-        }
+pub(super) async fn export(session: &Session, after: u64, output: Option<&Path>) -> Outcome {
+    // First of all an answer: an agent that is away must not leave an empty file behind.
+    let first = page(session, after, PAGE).await?;
+    let Some(path) = output else {
+        copy(session, after, first, |text| session.screen.bytes(text).map(drop)).await?;
+        return Ok(0);
     };
+    // It names subjects: for its owner alone.
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = made.map_err(|error| Failure::writing(path, &error))?;
+    let write = |text: &[u8]| file.write_all(text).map_err(|error| Failure::writing(path, &error));
+    let copied = copy(session, after, first, write).await;
+    let count = copied.and_then(|count| file.sync_all().map(|()| count).map_err(|error| Failure::writing(path, &error)));
+    // Nor half of one.
+    let count = count.inspect_err(|_| drop(std::fs::remove_file(path)))?;
+    let written = serde_json::json!({ "file": path.display().to_string(), "events": count });
+    session
+        .screen
+        .show(&written, |_| format!("wrote {} to {}\n", counted(count, "event", "events"), plain(&path.display().to_string())))
+}
+
+/// Page after page; returns how many events.
+async fn copy(
+    session: &Session,
+    mut after: u64,
+    mut current: AuditLines,
+    mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
     let mut count = 0;
     loop {
-        let page = page(session, after, PAGE).await?;
-        let last = last_number(&page, after)?;
-        let text: String = page.lines.iter().map(|line| format!("{line}\n")).collect();
-        match &mut file {
-            Some((path, file)) => file.write_all(text.as_bytes()).map_err(|error| Failure::writing(path, &error))?,
-            None => drop(session.screen.bytes(text.as_bytes())?),
-        }
-        count += page.lines.len();
+        let last = last_number(&current, after)?;
+        let text: String = current.lines.iter().map(|line| format!("{line}\n")).collect();
+        write(text.as_bytes())?;
+        count += current.lines.len() as u64;
         after = last;
-        if page.lines.is_empty() || after >= page.head.seq {
-            break;
+        if current.lines.is_empty() || after >= current.head.seq {
+            return Ok(count);
         }
+        current = page(session, after, PAGE).await?;
     }
-    if let Some((path, file)) = file {
-        file.sync_all().map_err(|error| Failure::writing(path, &error))?;
-        let written = serde_json::json!({ "file": path.display().to_string(), "events": count });
-        return session.screen.show(&written, |_| {
-            format!("wrote {} to {}\n", counted(count as u64, "event", "events"), plain(&path.display().to_string()))
-        });
-    }
-    Ok(0)
 }
 
 /// The number of the page's last event. A page that does not advance would be asked for forever.

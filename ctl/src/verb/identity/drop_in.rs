@@ -8,7 +8,7 @@ use reverie_core::id::IdentityName;
 
 use super::declaration::Declaration;
 use crate::cli::Session;
-use crate::configuration::Files;
+use crate::configuration::{Files, refused};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::layout::{Layout, Scope};
 use crate::screen::plain;
@@ -28,15 +28,17 @@ pub(super) fn add(session: &Session, declaration: &Declaration) -> Outcome {
             .advise(format_args!("edit it, or remove it first: agentctl identity rm {}", declaration.name)));
     }
     let mut files = Files::read(&layout.config)?;
-    files.parse()?;
+    // Not checked before: the identity may be just what the configuration lacks.
+    let before = files.check();
     files.with(&path, text.clone());
-    // The options are at fault here, not a file: nothing has been written.
     files.check().map_err(|error| {
-        let what = match error.place.file == path.display().to_string() {
-            true => error.message,
-            false => error.to_string(),
-        };
-        Failure::new(Exit::Config, what).advise("correct the options; nothing was written")
+        let in_new_file = error.place.file == path.display().to_string();
+        match before {
+            Err(_) if !in_new_file => refused(error),
+            // The options are at fault, not a file: nothing has been written.
+            _ => Failure::new(Exit::Config, if in_new_file { error.message } else { error.to_string() })
+                .advise("correct the options; nothing was written"),
+        }
     })?;
     write(&path, &text, layout.scope)?;
     report(session, &path, "wrote")

@@ -23,7 +23,7 @@ pub(super) async fn list(session: &Session) -> Outcome {
 }
 
 fn table<'a>(identities: impl Iterator<Item = &'a IdentitySummary>, empty: &'static str) -> String {
-    let mut table = Table::new(["NAME", "SPIFFE ID", "TTL", "CERTIFICATE ENDS", "RENEWED AT", "FILES"], empty);
+    let mut table = Table::new(["NAME", "SPIFFE ID", "TTL", "CERTIFICATE ENDS", "RENEWAL AT", "FILES"], empty);
     for IdentitySummary { name, spiffe_id, ttl, files, certificate, .. } in identities {
         let ends = date_or_dash(certificate.as_ref().map(|certificate| certificate.not_after));
         let renewed = date_or_dash(certificate.as_ref().and_then(|certificate| certificate.renew_at));
@@ -75,7 +75,7 @@ fn summary(identity: &IdentitySummary) -> Vec<(&'static str, String)> {
             ("serial", certificate.serial.clone()),
             ("from", crate::screen::date(certificate.not_before)),
             ("until", crate::screen::date(certificate.not_after)),
-            ("renewed at", date_or_dash(certificate.renew_at)),
+            ("renewal at", date_or_dash(certificate.renew_at)),
             ("revoked at", date_or_dash(certificate.revoked_at)),
         ]),
     }
