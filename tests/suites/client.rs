@@ -1,7 +1,7 @@
 //! Clients that make new mutual-TLS connections, and a reader of key pairs.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,13 @@ use std::time::Duration;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use reverie_tests::agent::Agent;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use serde_json::json;
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore};
+use serde_json::{Value, json};
 
-/// What a protocol says before TLS.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Greeting {
-    None,
-    Postgres,
-}
+use super::service::Service;
 
 /// A client with an identity of its own.
 #[derive(Clone)]
@@ -32,46 +28,52 @@ pub(super) struct Client(Arc<ClientConfig>);
 impl Client {
     pub(super) fn new(agent: &Agent) -> Self {
         let own = agent.post("/v1/identities/client/certificates", &json!({})).ok();
-        let certificates = |field: &str| {
-            let pem = own[field].as_str().expect("PEM").as_bytes().to_vec();
-            CertificateDer::pem_slice_iter(&pem).map(|der| der.expect("a certificate")).collect::<Vec<_>>()
-        };
-        let mut roots = RootCertStore::empty();
-        certificates("bundle").into_iter().for_each(|root| roots.add(root).expect("a root"));
         let key = PrivateKeyDer::from_pem_slice(own["private_key"].as_str().expect("a key").as_bytes()).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(certificates("certificate"), key)
-            .expect("a client certificate");
+        Self::with(verifier(&own).with_client_auth_cert(certificates(&own["certificate"]), key).expect("a client certificate"))
+    }
+
+    /// One that trusts the same roots and shows no certificate.
+    pub(super) fn anonymous(agent: &Agent) -> Self {
+        let own = agent.post("/v1/identities/client/certificates", &json!({})).ok();
+        Self::with(verifier(&own).with_no_client_auth())
+    }
+
+    fn with(mut config: ClientConfig) -> Self {
         // Every connection is a full handshake: that is what is under test.
         config.resumption = rustls::client::Resumption::disabled();
         Self(Arc::new(config))
     }
 
-    /// One new connection, both sides verified; the serial that was served, hex.
-    pub(super) fn connect(&self, port: u16, greeting: Greeting) -> Result<String, String> {
+    /// One new connection, both sides verified, and one answer over it; the serial that was served, hex.
+    pub(super) fn connect(&self, port: u16, service: Service) -> Result<String, String> {
         let mut tcp = TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("connect: {error}"))?;
         let patience = Some(Duration::from_secs(10));
         tcp.set_read_timeout(patience).and_then(|()| tcp.set_write_timeout(patience)).map_err(|error| error.to_string())?;
-        if let Greeting::Postgres = greeting {
-            tcp.write_all(&[0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]).map_err(|error| format!("SSLRequest: {error}"))?;
-            let mut answer = [0];
-            tcp.read_exact(&mut answer).map_err(|error| format!("SSLRequest: {error}"))?;
-            if answer != *b"S" {
-                return Err(format!("SSLRequest was answered {answer:?}"));
-            }
-        }
+        service.greet(&mut tcp)?;
         let name = ServerName::try_from("localhost").expect("a name");
         let mut tls = ClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp).map_err(|error| format!("handshake: {error}"))?;
         }
+        service.converse(&mut rustls::Stream::new(&mut tls, &mut tcp))?;
         let leaf = tls.peer_certificates().and_then(|chain| chain.first()).ok_or("no certificate")?;
         Ok(serial(leaf))
     }
+}
+
+fn certificates(pem: &Value) -> Vec<CertificateDer<'static>> {
+    let pem = pem.as_str().expect("PEM").as_bytes();
+    CertificateDer::pem_slice_iter(pem).map(|der| der.expect("a certificate")).collect()
+}
+
+/// Verifies servers by the bundle of the answer.
+fn verifier(own: &Value) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    certificates(&own["bundle"]).into_iter().for_each(|root| roots.add(root).expect("a root"));
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_root_certificates(roots)
 }
 
 fn serial(der: &[u8]) -> String {
@@ -95,12 +97,12 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(client: &Client, port: u16, greeting: Greeting, directory: &Path) -> Self {
+    pub(super) fn start(client: &Client, port: u16, service: Service, directory: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads: Vec<JoinHandle<Outcome>> = (0..3)
             .map(|_| {
                 let (client, stop) = (client.clone(), Arc::clone(&stop));
-                std::thread::spawn(move || connect_until(&client, port, greeting, &stop))
+                std::thread::spawn(move || connect_until(&client, port, service, &stop))
             })
             .collect();
         let (directory, flag) = (directory.to_owned(), Arc::clone(&stop));
@@ -120,10 +122,10 @@ impl Load {
     }
 }
 
-fn connect_until(client: &Client, port: u16, greeting: Greeting, stop: &AtomicBool) -> Outcome {
+fn connect_until(client: &Client, port: u16, service: Service, stop: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
     while !stop.load(Ordering::Relaxed) {
-        match client.connect(port, greeting) {
+        match client.connect(port, service) {
             Ok(serial) => {
                 outcome.handshakes += 1;
                 outcome.serials.insert(serial);

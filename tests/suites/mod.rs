@@ -5,4 +5,5 @@ mod nginx;
 mod postgres;
 mod redis;
 mod server;
+mod service;
 mod trust;

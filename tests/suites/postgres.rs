@@ -8,8 +8,8 @@ use nix::unistd::User;
 use reverie_tests::agent::Agent;
 use reverie_tests::programs::free_port;
 
-use super::client::Greeting;
 use super::server::{Server, client_identity, open_directory, rotates_under_load};
+use super::service::Service;
 
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
@@ -49,9 +49,9 @@ fn postgresql_serves_every_rotation_without_a_failed_handshake() {
         certs("crl.pem")
     );
     std::fs::write(home.join("data/postgresql.auto.conf"), settings).unwrap();
-    std::fs::write(home.join("data/pg_hba.conf"), "hostssl all all 127.0.0.1/32 cert\n").unwrap();
+    std::fs::write(home.join("data/pg_hba.conf"), "hostssl all postgres 127.0.0.1/32 trust clientcert=verify-ca\n").unwrap();
     let mut command = as_postgres("postgres", &home);
     command.args(["-D", "data"]).stderr(std::fs::File::create(agent.path().join("pg.log")).unwrap());
     let _postgres = Server::start(command, port);
-    rotates_under_load(&agent, port, Greeting::Postgres);
+    rotates_under_load(&agent, port, Service::Postgres);
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 use reverie_tests::agent::Agent;
 use reverie_tests::programs::free_port;
 
-use super::client::Greeting;
 use super::server::{Server, client_identity, rotates_under_load};
+use super::service::Service;
 
 #[test]
 fn redis_serves_every_rotation_without_a_failed_handshake() {
@@ -29,5 +29,5 @@ fn redis_serves_every_rotation_without_a_failed_handshake() {
         &certs("ca.crt"),
     ]);
     let _redis = Server::start(command, port);
-    rotates_under_load(&agent, port, Greeting::None);
+    rotates_under_load(&agent, port, Service::Redis);
 }

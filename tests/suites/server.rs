@@ -8,7 +8,8 @@ use reverie_tests::agent::Agent;
 use reverie_tests::programs::wait_until;
 use serde_json::json;
 
-use super::client::{Client, Greeting, Load};
+use super::client::{Client, Load};
+use super::service::Service;
 
 /// A server that ends with the test.
 pub(super) struct Server(Child);
@@ -50,10 +51,11 @@ pub(super) fn client_identity() -> String {
 }
 
 /// Rotates `web` over and over while clients make new connections and a reader reads pairs: nothing may fail.
-pub(super) fn rotates_under_load(agent: &Agent, port: u16, greeting: Greeting) {
+pub(super) fn rotates_under_load(agent: &Agent, port: u16, service: Service) {
     let client = Client::new(agent);
-    client.connect(port, greeting).expect("a first handshake");
-    let load = Load::start(&client, port, greeting, &agent.run().join("certs/web"));
+    client.connect(port, service).expect("a first handshake");
+    Client::anonymous(agent).connect(port, service).expect_err("the service wants a certificate of its clients");
+    let load = Load::start(&client, port, service, &agent.run().join("certs/web"));
     let (begun, mut rotations) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(8) {
         let rotated = agent.admin_post("/api/admin/rotate", &json!({ "identity": "web" })).ok();

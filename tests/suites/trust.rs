@@ -64,6 +64,8 @@ fn a_new_root_is_trusted_before_it_signs_and_the_old_one_after() {
     verifies(&after, &after).unwrap();
     verifies(&first, &after).expect("a leaf under the old root stays good");
     assert!(verifies(&after, &first).is_err(), "who never learnt of the new root refuses what it signed");
+    let audit = agent.admin_get("/api/admin/audit?limit=1000").text();
+    assert_eq!(audit.matches("agent-started").count(), 1, "and all that without a restart");
 }
 
 #[test]
