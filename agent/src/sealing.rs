@@ -38,6 +38,12 @@ enum Verb {
         #[arg(long)]
         allow_weaker: bool,
     },
+    /// Write down anew how it is sealed, after that record (root.cred.json) was lost.
+    Adopt {
+        /// How it was sealed: tpm2, host+tpm2, host or file. Never guessed: that would open whatever others put there.
+        #[arg(long)]
+        mode: Mode,
+    },
     /// Say how it is sealed. Opens nothing.
     Show,
 }
@@ -131,6 +137,7 @@ pub fn run(seal: &Seal) -> Result<(), SealingError> {
             let renewal = Renewal { choice, policy: &policy, allow_weaker: *allow_weaker, now };
             print(&root::renew(&seal.dir, &backends, &renewal)?);
         }
+        Verb::Adopt { mode } => print(&root::adopt(&seal.dir, &backends, *mode, now)?),
         Verb::Show => match root::describe(&seal.dir)? {
             Some(record) => println!("sealed by {}, PCRs {:?}, made {}", record.mode, record.bound_pcrs, record.created),
             None => println!("there is no root secret in {}: `reverie-agent seal init` makes one", seal.dir.display()),

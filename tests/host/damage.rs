@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::{output, run, wait_until};
+use reverie_tests::programs::{built, output, run, text, wait_until};
 use serde_json::json;
 
 fn stopped_after_first_light() -> Agent {
@@ -47,6 +48,29 @@ fn a_store_of_another_root_secret_says_so() {
     assert_eq!(code, 74, "{said}");
     assert!(said.contains("root secret"), "{said}");
     other.start();
+}
+
+#[test]
+fn a_lost_record_of_the_seal_is_written_anew_only_on_command_and_nothing_else_is_lost() {
+    let mut agent = stopped_after_first_light();
+    let serial = agent.file_serial("web");
+    let seal = agent.state().join("seal");
+    fs::remove_file(seal.join("root.cred.json")).unwrap();
+    let (code, said) = agent.start_and_fail();
+    assert_eq!(code, 77, "{said}");
+    let dir = seal.to_str().unwrap();
+    assert!(said.contains(&format!("seal adopt --mode MODE --dir {dir}")), "{said}");
+
+    let adopt =
+        |mode: &str| Command::new(built("reverie-agent")).args(["seal", "adopt", "--dir", dir, "--mode", mode]).output().unwrap();
+    let guess = adopt("magic");
+    assert_eq!(guess.status.code(), Some(2), "{}", text(&guess));
+    let adopted = adopt("file");
+    assert!(adopted.status.success() && text(&adopted).contains("sealed by file"), "{}", text(&adopted));
+    let again = adopt("file");
+    assert_eq!(again.status.code(), Some(77), "{}", text(&again));
+    agent.start();
+    assert_eq!(agent.file_serial("web"), serial);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub enum RootError {
     /// The sealed secret is there, its record is not.
     #[error(
         "{} is {state}; restore it from a backup, or, if root.cred is intact, have it written anew by \"reverie-agent seal adopt \
-         --mode MODE\" with the mode it was sealed with", .path.display()
+         --mode MODE --dir {}\" with the mode it was sealed with", .path.display(), .path.parent().unwrap_or(.path).display()
     )]
     RecordLost {
         /// `root.cred.json`.
