@@ -38,6 +38,12 @@ impl Serial {
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// Tells issuers of one host apart by name: verifiers look up issuers and revocation lists by name alone (RFC 5280
+    /// §6.3.3), and take the wrong one for a bad signature.
+    fn mark(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0[12..])
+    }
 }
 
 impl fmt::Display for Serial {
@@ -158,7 +164,7 @@ impl RootTemplate {
         let now = now.truncated_to_secs();
         Self {
             serial,
-            common_name: limited(format!("Reverie root of {domain} at {node}")),
+            common_name: limited(format!("Reverie root {} of {domain} at {node}", serial.mark())),
             trust_domain: domain.clone(),
             validity: Validity { not_before: now.before(BACKDATED), not_after: now.after(ttl) },
         }
@@ -190,7 +196,7 @@ impl IntermediateTemplate {
     ) -> Result<Self, TemplateError> {
         Ok(Self {
             serial,
-            common_name: limited(format!("Reverie host {node}")),
+            common_name: limited(format!("Reverie host {} {node}", serial.mark())),
             trust_domain: domain.clone(),
             validity: within(now, ttl, root)?,
         })
@@ -235,6 +241,22 @@ mod tests {
     fn a_clock_before_the_birth_of_the_ca_is_refused_with_what_to_do() {
         let error = LeafTemplate::validity(Moment::from_secs(999_999), Duration::from_secs(300), ISSUER).unwrap_err();
         assert!(error.to_string().contains("set the clock right"), "{error}");
+    }
+
+    #[test]
+    fn successive_issuers_of_a_host_differ_in_name_even_where_the_name_is_cut() {
+        let domain: TrustDomain = "a-rather-long-trust-domain.example.org".parse().unwrap();
+        let node: NodeId = "a-host-with-a-long-name.in.a.deep.domain.example.org".parse().unwrap();
+        let root = |byte| {
+            RootTemplate::new(Serial::from_random([byte; 16]), &domain, &node, Moment::from_secs(1_500_000), Duration::from_secs(9))
+        };
+        let intermediate = |byte| {
+            let (serial, now) = (Serial::from_random([byte; 16]), Moment::from_secs(1_500_000));
+            IntermediateTemplate::new(serial, &domain, &node, now, Duration::from_secs(9), ISSUER).unwrap()
+        };
+        assert_eq!(root(1).common_name.len(), 64);
+        assert_ne!(root(1).common_name, root(2).common_name);
+        assert_ne!(intermediate(1).common_name, intermediate(2).common_name);
     }
 
     #[test]
