@@ -49,7 +49,7 @@ pub(crate) fn identity() -> IdentitySummary {
         dns: vec!["web.example.org".into()],
         ip: vec![],
         key: reverie_core::config::KeyType::P256,
-        ttl: "7days".into(),
+        ttl: "7d".into(),
         files: Some("/run/reverie/certs/web".into()),
         certificate: Some(summary()),
     }

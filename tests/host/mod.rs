@@ -6,6 +6,7 @@ mod first_light;
 mod lifecycle;
 mod openapi;
 mod overload;
+mod reference;
 mod requests;
 mod secrets;
 mod tokens;

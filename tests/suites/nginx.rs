@@ -66,9 +66,12 @@ fn a_service_that_goes_on_serving_the_old_certificate_raises_an_alarm_until_it_s
     let alarms = agent.admin_get("/api/admin/status").ok()["alarms"].to_string();
     assert!(alarms.contains("still serves the certificate") && alarms.contains(&old), "{alarms}");
     let audit = agent.admin_get("/api/admin/audit?limit=100").ok();
-    let told = audit["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).any(|line| {
-        line.contains("\"service-verified\"") && line.contains("\"failed\"") && line.contains("\"web\"")
-    });
+    let told = audit["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .any(|line| line.contains("\"service-verified\"") && line.contains("\"failed\"") && line.contains("\"web\""));
     assert!(told, "{audit}");
     assert_eq!(client.connect(port, Service::Nginx).unwrap(), old, "the old pair stays good");
 

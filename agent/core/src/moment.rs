@@ -124,7 +124,15 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+        // humantime's own form counts in months of 30.44 days: 60 days come out as 1month 29days 13h 26m 24s.
+        let seconds = self.0.as_secs();
+        let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+        let fraction = Duration::from_nanos(self.0.subsec_nanos().into());
+        let mut words: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+        if !fraction.is_zero() || words.is_empty() {
+            words.push(humantime::format_duration(fraction).to_string());
+        }
+        f.write_str(&words.join(" "))
     }
 }
 
@@ -179,6 +187,9 @@ mod tests {
     #[test]
     fn a_span_is_written_as_people_do() {
         assert_eq!("7d".parse::<Span>().unwrap(), Span::days(7));
+        for text in ["365d", "60d", "1d 12h", "5m", "1m 30s", "1s 500ms", "0s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
         assert!("7".parse::<Span>().unwrap_err().contains("\"7d\""));
     }
 

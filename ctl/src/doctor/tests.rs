@@ -45,7 +45,7 @@ fn status() -> Status {
 
 fn identity(json: serde_json::Value) -> reverie_core::api::admin::AllIdentities {
     serde_json::from_value(serde_json::json!({ "identities": [{
-        "name": "web", "spiffe_id": "spiffe://example.org/svc/web", "hint": null, "dns": [], "ip": [], "key": "p256", "ttl": "7days",
+        "name": "web", "spiffe_id": "spiffe://example.org/svc/web", "hint": null, "dns": [], "ip": [], "key": "p256", "ttl": "7d",
         "files": "/run/reverie/certs/web", "certificate": json, "selectors": [], "declared_at": "a:1:1", "verified": null }] }))
     .unwrap()
 }

@@ -39,7 +39,7 @@ pub struct IdentitySummary {
     pub ip: Vec<String>,
     /// Kind of key.
     pub key: KeyType,
-    /// Life of a certificate, e.g. `7days`.
+    /// Life of a certificate, e.g. `7d`.
     pub ttl: String,
     /// Where its files are, if it has files.
     pub files: Option<String>,

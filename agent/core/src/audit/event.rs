@@ -60,16 +60,10 @@ pub enum Kind {
     SecretRemoved,
     /// A capability token was minted.
     TokenMinted,
-    /// A capability token was presented; recorded when it decides.
-    TokenUsed,
     /// A capability token was revoked.
     TokenRevoked,
     /// A request was refused for another reason than the above.
     RequestDenied,
-    /// An administrator's request on the admin socket.
-    AdminRequest,
-    /// The root secret was sealed, or sealed anew.
-    SealChanged,
 }
 
 /// Whether it was done.

@@ -248,7 +248,13 @@ mod tests {
         let domain: TrustDomain = "a-rather-long-trust-domain.example.org".parse().unwrap();
         let node: NodeId = "a-host-with-a-long-name.in.a.deep.domain.example.org".parse().unwrap();
         let root = |byte| {
-            RootTemplate::new(Serial::from_random([byte; 16]), &domain, &node, Moment::from_secs(1_500_000), Duration::from_secs(9))
+            RootTemplate::new(
+                Serial::from_random([byte; 16]),
+                &domain,
+                &node,
+                Moment::from_secs(1_500_000),
+                Duration::from_secs(9),
+            )
         };
         let intermediate = |byte| {
             let (serial, now) = (Serial::from_random([byte; 16]), Moment::from_secs(1_500_000));

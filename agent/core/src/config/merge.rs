@@ -248,7 +248,7 @@ allow = ["web"]
     #[test]
     fn a_wrong_value_is_refused_with_what_is_allowed() {
         for (line, instead, expected) in [
-            ("ttl = \"7d\"", "ttl = \"1m\"", "agent.toml:12:7: a certificate's life must be from 5m to 30days, not 1m"),
+            ("ttl = \"7d\"", "ttl = \"1m\"", "agent.toml:12:7: a certificate's life must be from 5m to 30d, not 1m"),
             (
                 "name = \"web\"\n",
                 "name = \"../etc\"\n",
