@@ -1,8 +1,12 @@
 # The few verbs people type. `make` alone lists them.
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# The systemd boxes need namespaces, and those need root.
+# The systemd boxes and many tests need namespaces and other users, and those need root; cargo itself does not.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+AS_ROOT = $(if $(SUDO),--config "target.'cfg(unix)'.runner=['sudo'$(comma) '--preserve-env']")
+# What needs root says so by its name.
+WITHOUT_ROOT := $(if $(SUDO),--skip as_root)
+comma := ,
 
 .PHONY: help
 help: ## list the verbs
@@ -18,7 +22,7 @@ demo: ## install what it needs, build, and show the main job end to end in a scr
 check: ## what any user can run, no root: format, lints, unit tests, purity of the core, scores of the units
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test --workspace --lib --bins
+	cargo test --workspace --lib --bins -- $(WITHOUT_ROOT)
 	tests/purity.sh
 	tests/systemd/security.sh
 
@@ -27,7 +31,7 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 	tests/install.sh test
 	tests/purity.sh
 	cargo build --workspace --bins --examples
-	cargo test --workspace
+	cargo test --workspace $(AS_ROOT)
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/scenario.sh $(TARGET)/debug
 

@@ -151,6 +151,7 @@ pub(crate) fn healthy(asked: &Asked) -> Reply {
         published: true,
         reloaded: Some("systemctl reload nginx.service".into()),
         verified: Some("127.0.0.1:443".into()),
+        fault: None,
     };
     let secret = |version, declared| SecretSummary {
         name: "db-password".into(),

@@ -110,12 +110,15 @@ served() { openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null | 
 before=$(served)
 "$agentctl" cert rotate web >/dev/null
 after=$(served)
-[ "$before" != "$after" ] && [ "$after" = "$(serial_of -in "$certs/tls.crt")" ] && mutual >/dev/null
+# One check a line: `set -e` overlooks what fails before the last `&&`, and whatever stands after `!`.
+[ "$before" != "$after" ]
+[ "$after" = "$(serial_of -in "$certs/tls.crt")" ]
+mutual >/dev/null
 say "rotated: nginx was reloaded and now serves ${after:0:12}…, not ${before:0:12}… any more"
 
 printf 'the owl flies at midnight' | "$agentctl" secret seal greeting >/dev/null
 [ "$(api '/v1/secrets/greeting?format=raw')" = "the owl flies at midnight" ]
-! grep --quiet --recursive "the owl flies" "$scratch/state"
+if grep --quiet --recursive "the owl flies" "$scratch/state"; then echo "✗ the secret lies on the disk in the clear"; exit 1; fi
 say "sealed a secret and read it back as identity web; it is nowhere on the disk in the clear"
 
 [ "$(api /v1/identities/payroll/certificates --data '{}' --output "$scratch/refusal" --write-out '%{http_code}')" = 403 ]

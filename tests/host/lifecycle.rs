@@ -102,26 +102,3 @@ fn a_person_runs_an_agent_without_root() {
     assert!(whoami.status.success() && text(&whoami).contains("me"), "{}\n{log}", text(&whoami));
     assert!(status.success(), "{status}\n{log}");
 }
-
-#[test]
-fn a_clock_before_the_birth_of_the_authority_stops_issuing_and_is_named() {
-    let mut agent = Agent::with_web();
-    agent.start();
-    agent.file("web", "tls.key");
-    let serial = agent.file_serial("web");
-    agent.stop();
-    // By the library alone: the program `faketime` would stand between us and the agent.
-    let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
-    assert!(std::path::Path::new(&library).exists(), "{library} is missing: tests/install.sh brings it");
-    agent.set_variable("LD_PRELOAD", &library);
-    agent.set_variable("FAKETIME", "-2d");
-    agent.start();
-    assert!(agent.admin_get("/ready").problem(503).contains("the clock says"));
-    let refused = agent.post("/v1/identities/web/certificates", &serde_json::json!({})).problem(503);
-    assert!(refused.contains("set the clock right"), "{refused}");
-    assert_eq!(agent.file_serial("web"), serial);
-    agent.kill();
-    agent.clear_variables();
-    agent.start();
-    agent.post("/v1/identities/web/certificates", &serde_json::json!({})).ok();
-}

@@ -1,6 +1,7 @@
 //! One agent on one host.
 
 mod attestation;
+mod clock;
 mod damage;
 mod first_light;
 mod lifecycle;
@@ -9,4 +10,5 @@ mod overload;
 mod reference;
 mod requests;
 mod secrets;
+mod services;
 mod tokens;

@@ -63,6 +63,7 @@ fn a_service_that_goes_on_serving_the_old_certificate_raises_an_alarm_until_it_s
 
     let rotated = agent.admin_post("/api/admin/rotate", &json!({ "identity": "web" })).ok();
     assert_eq!(rotated["verified"], json!(null));
+    assert!(rotated["fault"].as_str().unwrap().contains("not seen served"), "{rotated}");
     let alarms = agent.admin_get("/api/admin/status").ok()["alarms"].to_string();
     assert!(alarms.contains("still serves the certificate") && alarms.contains(&old), "{alarms}");
     let audit = agent.admin_get("/api/admin/audit?limit=100").ok();

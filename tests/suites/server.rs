@@ -53,7 +53,8 @@ pub(super) fn client_identity() -> String {
 /// Rotates `web` over and over while clients make new connections and a reader reads pairs: nothing may fail.
 pub(super) fn rotates_under_load(agent: &Agent, port: u16, service: Service) {
     let client = Client::new(agent);
-    client.connect(port, service).expect("a first handshake");
+    // One that listens may not be ready to serve yet.
+    wait_until("a first connection", 15, || client.connect(port, service).is_ok());
     Client::anonymous(agent).connect(port, service).expect_err("the service wants a certificate of its clients");
     let load = Load::start(&client, port, service, &agent.run().join("certs/web"));
     let (begun, mut rotations) = (Instant::now(), 0);

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`id`] | what a name may look like: trust domain, node, identity, secret, SPIFFE ID, DNS name |
 //! | [`moment`] | points in time and lengths of time, as the operator writes them |
+//! | [`clock`] | whether the wall clock ran or was set |
 //! | [`caller`] | what is known of a local process, and how its systemd unit is read from a cgroup path |
 //! | [`rule`] | who may have which identity: selectors, the judge, the explanation |
 //! | [`config`] | the configuration file: strict parsing, merging of drop-ins |
@@ -24,6 +25,7 @@ pub mod audit;
 pub mod ca;
 pub mod caller;
 pub mod capability;
+pub mod clock;
 pub mod config;
 pub mod id;
 pub mod ipc;

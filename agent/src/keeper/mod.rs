@@ -38,7 +38,7 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, rotation, store::Store};
+use identity::{lifecycle, rotation, schedule, store::Store, told};
 use state::{Change, Committed, OpenError, State, StateError, Table};
 
 /// How the keeper is started.
@@ -108,8 +108,9 @@ pub struct Keeper {
     authority_turn: tokio::sync::Mutex<()>,
     lifecycle_due: Notify,
     store: Store,
-    schedule: rotation::Schedule,
-    turns: rotation::Turns,
+    schedule: schedule::Schedule,
+    turns: schedule::Turns,
+    told: told::Told,
     verified: Mutex<BTreeMap<IdentityName, String>>,
     secrets: secrets::Secrets,
     tokens: tokens::Tokens,
@@ -263,6 +264,7 @@ async fn assemble(
     };
     Ok(Arc::new(Keeper {
         tokens: tokens::Tokens::open(&state).await?,
+        told: told::Told::open(&state)?,
         host,
         main_file,
         state,
@@ -272,8 +274,8 @@ async fn assemble(
         authority_turn: tokio::sync::Mutex::default(),
         lifecycle_due: Notify::new(),
         store,
-        schedule: rotation::Schedule::default(),
-        turns: rotation::Turns::default(),
+        schedule: schedule::Schedule::default(),
+        turns: schedule::Turns::default(),
         verified: Mutex::default(),
         secrets: secrets::Secrets::default(),
         roles,

@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use reverie_core::api::admin::ConfigStatus;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 
-use super::identity::rotation;
+use super::identity::reconcile;
 use super::state::Change;
 use super::{Keeper, admin, clock, look_up, supervision};
 use crate::ops::configuration::{self, Loaded};
 use crate::ops::host::Host;
+use crate::ops::policy::{NAMES, Policy};
 
 /// SIGHUP. If the new configuration is wrong, the old one stays in force and everyone is told.
 pub async fn reload(keeper: &Arc<Keeper>) {
@@ -17,18 +18,14 @@ pub async fn reload(keeper: &Arc<Keeper>) {
     let refused = match read(keeper) {
         Ok(loaded) => {
             let (policy, files) = look_up(loaded, keeper.host.scope).await;
-            let findings: Vec<String> = policy.findings.iter().map(|(subject, _)| subject.clone()).collect();
             let status = ConfigStatus {
                 files: files.iter().map(|file| file.display().to_string()).collect(),
                 loaded_at: clock::now(),
                 refused: None,
             };
             *keeper.config_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-            keeper.policy.send_replace(Arc::new(policy));
+            put_in_force(keeper, policy);
             keeper.alarms.clear("configuration");
-            keeper.alarms.clear_except("identity ", &findings);
-            keeper.alarms.clear_except("secret ", &findings);
-            supervision::raise_standing_alarms(keeper);
             None
         }
         Err(why) => {
@@ -42,6 +39,30 @@ pub async fn reload(keeper: &Arc<Keeper>) {
     };
     record(keeper, refused).await;
     supervision::notify_ready(keeper);
+}
+
+fn put_in_force(keeper: &Keeper, policy: Policy) {
+    let findings: Vec<String> = policy.findings.iter().map(|(subject, _)| subject.clone()).collect();
+    let secrets: Vec<String> = policy.secrets.keys().map(|name| format!("secret {name}")).collect();
+    keeper.policy.send_replace(Arc::new(policy));
+    keeper.alarms.clear_except(NAMES, &findings);
+    keeper.alarms.clear_except("secret ", &secrets);
+    supervision::raise_standing_alarms(keeper);
+}
+
+/// Asks again for the users and groups that could not be looked up, without reading any file.
+pub async fn look_up_again(keeper: &Keeper) {
+    let before = keeper.policy();
+    if before.findings.is_empty() {
+        return;
+    }
+    let (config, scope) = (before.config.clone(), keeper.host.scope);
+    let Ok(policy) = tokio::task::spawn_blocking(move || Policy::new(config, scope)).await else { return };
+    // A reload may have come between.
+    if policy.findings != before.findings && Arc::ptr_eq(&before, &keeper.policy()) {
+        tracing::info!("users or groups that were unknown are known now, or the other way round");
+        put_in_force(keeper, policy);
+    }
 }
 
 fn read(keeper: &Keeper) -> Result<Loaded, String> {
@@ -73,7 +94,7 @@ pub async fn follow(keeper: Arc<Keeper>) {
     loop {
         policies.mark_unchanged();
         trust.mark_unchanged();
-        rotation::reconcile(&keeper).await;
+        reconcile::reconcile(&keeper).await;
         publish_secrets(&keeper).await;
         tokio::select! {
             changed = policies.changed() => if changed.is_err() { return },

@@ -1,14 +1,15 @@
 //! systemd and the process itself: readiness, watchdog, signals, hardening.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use reverie_core::clock::ClockWatch;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::state::Table;
-use super::{Keeper, reload};
+use super::{Keeper, clock, reload};
 
 /// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
 pub fn harden() -> bool {
@@ -69,13 +70,26 @@ pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Small things that must happen now and then: the watchdog, the limiter's table, the store's alarms.
+/// How often unknown users and groups are asked for again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// Small things that must happen now and then: the watchdog, the clock, unknown names, the limiter's table, the store's
+/// alarms.
 pub async fn housekeeping(keeper: Arc<Keeper>) {
     let watchdog = sd_notify::watchdog_enabled().map(|period| period / 3);
     let mut tick = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(10)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut clock = ClockWatch::new(clock::now(), clock::since_boot());
+    let (mut looked_up, mut looking_up) = (Instant::now(), tokio::spawn(std::future::ready(())));
     loop {
         tick.tick().await;
+        clock::look(&keeper, &mut clock);
+        // Not waited for: a directory may take minutes to fail, and the watchdog would not wait for it.
+        if looking_up.is_finished() && looked_up.elapsed() >= LOOK_UP_EVERY {
+            looked_up = Instant::now();
+            let keeper = Arc::clone(&keeper);
+            looking_up = tokio::spawn(async move { reload::look_up_again(&keeper).await });
+        }
         // The watchdog is fed only if the store answers: an agent that hangs is to be restarted.
         let state = keeper.state.clone();
         let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog").is_ok());

@@ -26,7 +26,7 @@ pub struct Ownership {
 pub struct PolicyIdentity {
     /// As declared.
     pub declared: Identity,
-    /// `None`: no files.
+    /// `None`: no files are declared, or their owner cannot be looked up now.
     pub files: Option<Ownership>,
     /// The uid that a pidfile's process must have, where no unit binds it.
     pub uid: Option<u32>,
@@ -37,7 +37,7 @@ pub struct PolicyIdentity {
 pub struct PolicySecret {
     /// As declared.
     pub declared: Secret,
-    /// `None`: no file.
+    /// `None`: no file is declared, or its owner cannot be looked up now.
     pub files: Option<Ownership>,
 }
 
@@ -62,19 +62,19 @@ impl Policy {
     /// Looks up every name. Blocking: a directory may be asked.
     ///
     /// A name that does not exist (yet: packages create users) makes its own rule match nobody and is reported;
-    /// it does not take the rest of the host down.
+    /// it does not take the rest of the host down. The same if the directory fails: it is asked again.
     pub fn new(config: Config, scope: Scope) -> Self {
         let mut names = Names::default();
         let rules = config.identities.iter().map(|identity| rule(identity, &mut names)).collect();
         let identities = config.identities.iter().map(|declared| {
-            let subject = format!("identity {}", declared.name);
+            let subject = subject_of("identity", &declared.name);
             let files = declared.files.as_ref().and_then(|rule| names.ownership(&subject, rule));
             let uid = declared.matches.uid.or_else(|| declared.matches.user.as_ref().and_then(|user| names.uid(&subject, user)));
             (declared.name.clone(), PolicyIdentity { declared: declared.clone(), files, uid })
         });
         let identities = identities.collect();
         let secrets = config.secrets.iter().map(|declared| {
-            let subject = format!("secret {}", declared.name);
+            let subject = subject_of("secret", &declared.name);
             let files = declared.files.as_ref().and_then(|rule| names.ownership(&subject, rule));
             (declared.name.clone(), PolicySecret { declared: declared.clone(), files })
         });
@@ -88,31 +88,43 @@ impl Policy {
     }
 }
 
+/// Subjects of findings begin with it.
+pub const NAMES: &str = "names in ";
+
+fn subject_of(kind: &str, name: &impl std::fmt::Display) -> String {
+    format!("{NAMES}{kind} {name}")
+}
+
+/// A number, or why there is none.
+type LookedUp = Result<u32, String>;
+
+fn looked_up(kind: &str, name: &str, answer: nix::Result<Option<u32>>) -> LookedUp {
+    match answer {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => Err(format!("the {kind} {name:?} does not exist: create it, or correct the name")),
+        Err(error) => Err(format!("the {kind} {name:?} could not be looked up: {error}; is the directory service running?")),
+    }
+}
+
 /// Lookups, each done once.
 #[derive(Default)]
 struct Names {
-    users: BTreeMap<String, Option<u32>>,
-    groups: BTreeMap<String, Option<u32>>,
+    users: BTreeMap<String, LookedUp>,
+    groups: BTreeMap<String, LookedUp>,
     findings: Vec<(String, String)>,
 }
 
 impl Names {
     fn uid(&mut self, subject: &str, name: &str) -> Option<u32> {
-        let look_up = || User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
-        let uid = *self.users.entry(name.to_owned()).or_insert_with(look_up);
-        if uid.is_none() {
-            self.report(subject, format!("the user {name:?} does not exist: create it, or correct the name, then reload"));
-        }
-        uid
+        let ask = || looked_up("user", name, User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())));
+        let uid = self.users.entry(name.to_owned()).or_insert_with(ask).clone();
+        uid.map_err(|why| self.report(subject, why)).ok()
     }
 
     fn gid(&mut self, subject: &str, name: &str) -> Option<u32> {
-        let look_up = || Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
-        let gid = *self.groups.entry(name.to_owned()).or_insert_with(look_up);
-        if gid.is_none() {
-            self.report(subject, format!("the group {name:?} does not exist: create it, or correct the name, then reload"));
-        }
-        gid
+        let ask = || looked_up("group", name, Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())));
+        let gid = self.groups.entry(name.to_owned()).or_insert_with(ask).clone();
+        gid.map_err(|why| self.report(subject, why)).ok()
     }
 
     fn report(&mut self, subject: &str, message: String) {
@@ -134,7 +146,7 @@ impl Names {
 }
 
 fn rule(identity: &Identity, names: &mut Names) -> Rule {
-    let subject = format!("identity {}", identity.name);
+    let subject = subject_of("identity", &identity.name);
     // A rule without selectors matches nobody: that is what an unknown name leads to.
     let selectors = selectors(&identity.matches, &subject, names).unwrap_or_default();
     Rule { name: identity.name.clone(), spiffe_id: identity.spiffe_id.clone(), hint: identity.hint.clone(), selectors }

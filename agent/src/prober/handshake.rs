@@ -1,13 +1,15 @@
-//! A TLS handshake up to the server's certificate, and not further.
+//! A TLS handshake up to the server's certificate and the proof that it has the key, and not further.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use reverie_core::ipc::prober::Preamble;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
@@ -24,12 +26,12 @@ pub(super) fn leaf(address: SocketAddr, preamble: Preamble, server_name: Option<
     if preamble == Preamble::Postgres {
         ask_for_tls(&mut stream)?;
     }
-    let witness = Arc::new(Witness::default());
+    let witness = Arc::new(Witness::new());
     let mut connection = connection(address, server_name, Arc::clone(&witness))?;
     // The service may go on to ask for a certificate of ours and refuse us: by then we have seen its own.
     while connection.is_handshaking() {
         let step = connection.complete_io(&mut stream);
-        if let Some(leaf) = witness.seen() {
+        if let Some(leaf) = witness.proven() {
             return Ok(leaf);
         }
         step?;
@@ -66,13 +68,29 @@ fn connection(address: SocketAddr, server_name: Option<&str>, witness: Arc<Witne
     ClientConnection::new(Arc::new(config), name).map_err(|error| invalid(&error))
 }
 
-/// Accepts whatever it is shown, since it only tells: the keeper compares the serial with its own.
-#[derive(Debug, Default)]
-struct Witness(Mutex<Option<Vec<u8>>>);
+/// Accepts any certificate, since it only tells, and the keeper compares the serial with its own; but only from one who
+/// proves to have its key: a certificate alone is public.
+#[derive(Debug)]
+struct Witness {
+    algorithms: WebPkiSupportedAlgorithms,
+    shown: Mutex<Option<Vec<u8>>>,
+    proven: AtomicBool,
+}
 
 impl Witness {
-    fn seen(&self) -> Option<Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn new() -> Self {
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+        Self { algorithms, shown: Mutex::default(), proven: AtomicBool::new(false) }
+    }
+
+    fn proven(&self) -> Option<Vec<u8>> {
+        let proven = self.proven.load(Ordering::Relaxed);
+        proven.then(|| self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten()
+    }
+
+    fn judge(&self, signature: Result<HandshakeSignatureValid, rustls::Error>) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.proven.store(signature.is_ok(), Ordering::Relaxed);
+        signature
     }
 }
 
@@ -85,46 +103,30 @@ impl ServerCertVerifier for Witness {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.to_vec());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaf.to_vec());
         Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.judge(verify_tls12_signature(message, cert, dss, &self.algorithms))
     }
 
     fn verify_tls13_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        self.judge(verify_tls13_signature(message, cert, dss, &self.algorithms))
     }
 
-    /// Every one that a service's certificate may call for; none is ever checked.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ECDSA_NISTP521_SHA512,
-            SignatureScheme::ED25519,
-            SignatureScheme::ED448,
-            SignatureScheme::ML_DSA_44,
-            SignatureScheme::ML_DSA_65,
-            SignatureScheme::ML_DSA_87,
-            SignatureScheme::RSA_PSS_SHA256,
-            SignatureScheme::RSA_PSS_SHA384,
-            SignatureScheme::RSA_PSS_SHA512,
-            SignatureScheme::RSA_PKCS1_SHA256,
-            SignatureScheme::RSA_PKCS1_SHA384,
-            SignatureScheme::RSA_PKCS1_SHA512,
-        ]
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -1,10 +1,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reverie_core::ipc::prober::{Preamble, Reply, Request};
 use reverie_sys::seqpacket;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, ServerConnection};
 
 use super::serve;
 use crate::ops::channel::Channel;
@@ -79,6 +83,40 @@ impl Server {
 
     fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// Shows the certificate of another: it has no such key.
+#[derive(Debug)]
+struct Impostor(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Impostor {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_certificate_shown_by_one_who_has_not_its_key_is_not_seen_served() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let (theirs, own) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let leaf = rcgen::CertificateParams::new(vec!["probed.test".into()]).unwrap().self_signed(&theirs).unwrap();
+    let key = provider.key_provider.load_private_key(own.serialize_der().try_into().unwrap()).unwrap();
+    let impostor = Impostor(Arc::new(CertifiedKey::new(vec![leaf.der().clone()], key)));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = ServerConfig::builder_with_provider(Arc::new(provider.clone())).with_protocol_versions(&[version]).unwrap();
+        let config = config.with_no_client_auth().with_cert_resolver(Arc::new(Impostor(Arc::clone(&impostor.0))));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connection = ServerConnection::new(Arc::new(config)).unwrap();
+            // The client ends it.
+            let _ = connection.complete_io(&mut stream);
+        });
+        let message = ask_and_fail(request(&address));
+        assert!(message.contains("BadSignature"), "{message}");
+        server.join().unwrap();
     }
 }
 

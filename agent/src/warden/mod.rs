@@ -161,7 +161,11 @@ impl Warden {
     fn reload(&self, id: u64, reload: reverie_core::ipc::warden::Reload) -> Result<(), ChannelError> {
         let (replies, options) = (self.replies.clone(), Arc::clone(&self.options));
         let started = self.reloads.start("reload", move || {
-            let reply = reload::reload(&reload, &options).map_or_else(Reply::from, |()| Reply::Reloaded);
+            let reply = match reload::reload(&reload, &options) {
+                Ok(reload::Told::Reloaded) => Reply::Reloaded,
+                Ok(reload::Told::NotRunning) => Reply::NotRunning,
+                Err(failure) => failure.into(),
+            };
             jobs::answer(&replies, id, &reply);
         });
         match started {

@@ -183,7 +183,12 @@ async fn rotate(session: &Session, name: &IdentityName, token: &TokenFile) -> Ou
             ("reloaded", rotated.reloaded.clone().unwrap_or_else(no)),
             ("seen served", rotated.verified.clone().unwrap_or_else(no)),
         ])
-    })
+    })?;
+    match &rotated.fault {
+        None => Ok(0),
+        Some(fault) => Err(Failure::new(Exit::TempFail, format_args!("{name} has a new certificate, but {fault}"))
+            .advise("the agent tries again by itself; `agentctl status` shows the alarm until it has worked")),
+    }
 }
 
 async fn revoke(session: &Session, request: RevokeRequest, token: &TokenFile) -> Outcome {

@@ -169,6 +169,8 @@ pub struct Rotated {
     pub reloaded: Option<String>,
     /// Where the new serial was seen.
     pub verified: Option<String>,
+    /// The step that failed, and why; it is tried again, and is an alarm until then.
+    pub fault: Option<String>,
 }
 
 /// `POST /api/admin/revoke`: exactly one of the three.

@@ -6,6 +6,9 @@
 //!                      made     signs_from
 //! ```
 //! [`steps`] says what is due now; the keeper does it, records it, and asks again until nothing is due.
+//!
+//! The clock may be wrong for a while, ahead or behind. So nothing that is not valid yet is used, what ended is kept
+//! aside rather than thrown away, and a list from the future is signed anew: once the clock is right again, so is all.
 
 use std::time::Duration;
 
@@ -38,6 +41,8 @@ pub struct Root {
     pub signs_from: Moment,
     /// When its CRL must be replaced; `None` before the first.
     pub crl_next_update: Option<Moment>,
+    /// It has ended, by the clock of that time: out of the bundle.
+    pub retired: bool,
 }
 
 /// An intermediate of this host.
@@ -53,7 +58,12 @@ pub struct Intermediate {
     pub crl_next_update: Option<Moment>,
     /// Revoked: signs no certificates any more.
     pub revoked: bool,
+    /// It has ended, by the clock of that time.
+    pub retired: bool,
 }
+
+/// How many retired roots, and how many intermediates, are kept aside.
+const KEPT_ASIDE: usize = 8;
 
 /// All roots and intermediates that still matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,67 +92,108 @@ pub enum Step {
         /// Fingerprint.
         issuer: String,
     },
-    /// It has ended: take it out of the bundle.
-    RetireRoot {
+    /// That root or intermediate has ended: use and publish it no more.
+    Retire {
         /// Fingerprint.
         fingerprint: String,
     },
-    /// It has ended.
-    RetireIntermediate {
+    /// It was retired by a clock that ran ahead.
+    Reinstate {
         /// Fingerprint.
         fingerprint: String,
     },
 }
 
-/// The root that signs at `now`: the newest whose time has come.
+impl Authority {
+    /// True if `fingerprint` is that of a root.
+    pub fn is_root(&self, fingerprint: &str) -> bool {
+        self.roots.iter().any(|root| root.fingerprint == fingerprint)
+    }
+
+    /// Not retired: published, with a revocation list.
+    pub fn is_published(&self, fingerprint: &str) -> bool {
+        let root = self.roots.iter().find(|root| root.fingerprint == fingerprint).map(|root| root.retired);
+        let retired = root.or_else(|| self.intermediates.iter().find(|i| i.fingerprint == fingerprint).map(|i| i.retired));
+        retired == Some(false)
+    }
+
+    /// Does [`Step::Retire`] (true) or [`Step::Reinstate`] (false). Of what is retired only the newest are kept.
+    pub fn set_retired(&mut self, fingerprint: &str, retired: bool) {
+        self.roots.iter_mut().filter(|r| r.fingerprint == fingerprint).for_each(|r| r.retired = retired);
+        self.intermediates.iter_mut().filter(|i| i.fingerprint == fingerprint).for_each(|i| i.retired = retired);
+        let mut too_many = self.roots.iter().filter(|r| r.retired).count().saturating_sub(KEPT_ASIDE);
+        self.roots.retain(|root| !(root.retired && take_one(&mut too_many)));
+        let mut too_many = self.intermediates.iter().filter(|i| i.retired).count().saturating_sub(KEPT_ASIDE);
+        self.intermediates.retain(|intermediate| !(intermediate.retired && take_one(&mut too_many)));
+    }
+}
+
+/// A list whose `thisUpdate` lies further ahead than this was signed by a clock that ran ahead: verifiers refuse it.
+const CRL_SLACK: Duration = Duration::from_secs(60);
+
+fn take_one(left: &mut usize) -> bool {
+    let any = *left > 0;
+    *left = left.saturating_sub(1);
+    any
+}
+
+/// When a root that is made at `now` signs: after the overlap, or at once where no other does.
+pub fn successor_signs_from(authority: &Authority, overlap: Duration, now: Moment) -> Moment {
+    match signing_root(authority, now) {
+        Some(_) => now.after(overlap),
+        None => now,
+    }
+}
+
+fn usable(validity: &Validity, now: Moment) -> bool {
+    validity.not_before <= now && now < validity.not_after
+}
+
+/// The root that signs at `now`: the newest whose time has come; where there is none, the one whose time comes first,
+/// since a gap is worse than a root that some verifier does not know yet.
 pub fn signing_root(authority: &Authority, now: Moment) -> Option<&Root> {
-    authority
-        .roots
-        .iter()
-        .filter(|root| root.signs_from <= now && now < root.validity.not_after)
-        .max_by_key(|root| root.signs_from)
+    let live = || authority.roots.iter().filter(|root| !root.retired && usable(&root.validity, now));
+    let come = live().filter(|root| root.signs_from <= now).max_by_key(|root| root.signs_from);
+    come.or_else(|| live().min_by_key(|root| root.signs_from))
 }
 
-/// The intermediate that signs at `now`: the newest that has not ended and is not revoked.
+/// The intermediate that signs at `now`: the newest that is valid and not revoked.
 pub fn issuing_intermediate(authority: &Authority, now: Moment) -> Option<&Intermediate> {
-    let live = |intermediate: &&Intermediate| !intermediate.revoked && now < intermediate.validity.not_after;
+    let live = |i: &&Intermediate| !i.revoked && !i.retired && usable(&i.validity, now);
     authority.intermediates.iter().filter(live).max_by_key(|intermediate| intermediate.validity.not_before)
 }
 
 /// What is due at `now`, in the order to do it.
 pub fn steps(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Step> {
-    let mut due = vec![];
-    let ended = |validity: &Validity| validity.not_after <= now;
-    due.extend(
-        authority
-            .intermediates
-            .iter()
-            .filter(|i| ended(&i.validity))
-            .map(|i| Step::RetireIntermediate { fingerprint: i.fingerprint.clone() }),
-    );
-    due.extend(
-        authority.roots.iter().filter(|r| ended(&r.validity)).map(|r| Step::RetireRoot { fingerprint: r.fingerprint.clone() }),
-    );
+    let lives = authority.intermediates.iter().map(|i| (&i.fingerprint, i.retired, &i.validity));
+    let lives = lives.chain(authority.roots.iter().map(|r| (&r.fingerprint, r.retired, &r.validity)));
+    let mut due: Vec<Step> = lives
+        .filter_map(|(fingerprint, retired, validity)| match (retired, validity.not_after <= now) {
+            (false, true) => Some(Step::Retire { fingerprint: fingerprint.clone() }),
+            (true, false) => Some(Step::Reinstate { fingerprint: fingerprint.clone() }),
+            _ => None,
+        })
+        .collect();
     let Some(root) = signing_root(authority, now) else {
         // A first root signs at once, and so does one that replaces a root that ended while the host was off.
-        if !authority.roots.iter().any(|root| now < root.validity.not_after) {
-            due.push(Step::MakeRoot { signs_from: now });
-        }
+        due.push(Step::MakeRoot { signs_from: now });
         return due;
     };
-    let has_successor = authority.roots.iter().any(|other| other.signs_from > root.signs_from);
-    if !has_successor && now >= successor_due(root, settings) {
+    // One that a clock running ahead has made is not valid yet, and no successor.
+    let succeeds = |other: &Root| other.signs_from > root.signs_from && usable(&other.validity, now);
+    if !authority.roots.iter().any(succeeds) && now >= successor_due(root, settings) {
         due.push(Step::MakeRoot { signs_from: now.after(settings.root_overlap) });
     }
     let intermediate = issuing_intermediate(authority, now);
     if intermediate.is_none_or(|current| current.root != root.fingerprint || now >= half_life(&current.validity)) {
         due.push(Step::MakeIntermediate { root: root.fingerprint.clone() });
     }
-    let issuers = authority.roots.iter().filter(|r| !ended(&r.validity)).map(|r| (&r.fingerprint, r.crl_next_update));
-    let issuers = issuers
-        .chain(authority.intermediates.iter().filter(|i| !ended(&i.validity)).map(|i| (&i.fingerprint, i.crl_next_update)));
+    let issuers = authority.roots.iter().filter(|r| !r.retired).map(|r| (&r.fingerprint, r.crl_next_update));
+    let issuers =
+        issuers.chain(authority.intermediates.iter().filter(|i| !i.retired).map(|i| (&i.fingerprint, i.crl_next_update)));
     for (fingerprint, next_update) in issuers {
-        if next_update.is_none_or(|next_update| now >= crl_due(next_update, settings)) {
+        let from_the_future = |next_update: Moment| next_update > now.after(settings.crl_ttl + CRL_SLACK);
+        if next_update.is_none_or(|next_update| now >= crl_due(next_update, settings) || from_the_future(next_update)) {
             due.push(Step::SignCrl { issuer: fingerprint.clone() });
         }
     }
@@ -152,11 +203,11 @@ pub fn steps(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Ste
 /// When to ask [`steps`] again, at the latest.
 pub fn next_wake(authority: &Authority, settings: &Settings, now: Moment) -> Moment {
     let mut moments: Vec<Moment> = vec![];
-    for root in &authority.roots {
+    for root in authority.roots.iter().filter(|root| !root.retired) {
         moments.extend([root.signs_from, root.validity.not_after, successor_due(root, settings)]);
         moments.extend(root.crl_next_update.map(|next_update| crl_due(next_update, settings)));
     }
-    for intermediate in &authority.intermediates {
+    for intermediate in authority.intermediates.iter().filter(|intermediate| !intermediate.retired) {
         moments.extend([half_life(&intermediate.validity), intermediate.validity.not_after]);
         moments.extend(intermediate.crl_next_update.map(|next_update| crl_due(next_update, settings)));
     }
@@ -204,6 +255,7 @@ mod tests {
                     validity: Validity { not_before: now, not_after: now.after(settings().root_ttl) },
                     signs_from: *signs_from,
                     crl_next_update: None,
+                    retired: false,
                 }),
                 Step::MakeIntermediate { root } => {
                     let end = authority.roots.iter().find(|r| r.fingerprint == *root).unwrap().validity.not_after;
@@ -213,6 +265,7 @@ mod tests {
                         validity: Validity { not_before: now, not_after: now.after(settings().intermediate_ttl).min(end) },
                         crl_next_update: None,
                         revoked: false,
+                        retired: false,
                     });
                 }
                 Step::SignCrl { issuer } => {
@@ -224,8 +277,8 @@ mod tests {
                         .filter(|i| i.fingerprint == *issuer)
                         .for_each(|i| i.crl_next_update = next);
                 }
-                Step::RetireRoot { fingerprint } => authority.roots.retain(|r| r.fingerprint != *fingerprint),
-                Step::RetireIntermediate { fingerprint } => authority.intermediates.retain(|i| i.fingerprint != *fingerprint),
+                Step::Retire { fingerprint } => authority.set_retired(fingerprint, true),
+                Step::Reinstate { fingerprint } => authority.set_retired(fingerprint, false),
             }
             done.push(step);
             assert!(done.len() < 50, "the plan does not settle: {done:?}");
@@ -271,7 +324,57 @@ mod tests {
         let later = Moment::from_secs(0).after(800 * DAY);
         run(&mut authority, later, &mut names);
         assert!(issuing_intermediate(&authority, later).is_some());
-        assert_eq!(authority.roots.len(), 1);
+        assert_eq!(authority.roots.iter().filter(|root| !root.retired).count(), 1);
+    }
+
+    /// What must hold after every run: an issuer that verifiers accept now, and lists that they accept now.
+    fn is_in_order(authority: &Authority, now: Moment) {
+        let issuer = issuing_intermediate(authority, now).expect("an issuer");
+        let root = authority.roots.iter().find(|root| root.fingerprint == issuer.root).expect("its root");
+        assert!(!root.retired && usable(&root.validity, now), "{root:?} at {now}");
+        let published = authority.roots.iter().filter(|r| !r.retired).map(|r| r.crl_next_update);
+        let published = published.chain(authority.intermediates.iter().filter(|i| !i.retired).map(|i| i.crl_next_update));
+        for next_update in published {
+            let next_update = next_update.expect("a list");
+            assert!(next_update > now && next_update <= now.after(settings().crl_ttl + CRL_SLACK), "{next_update} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_for_a_while_leaves_no_trace_once_it_is_right_again() {
+        for days in [1, 16, 45, 400, 4000] {
+            let (mut authority, mut names) = (Authority::default(), 0);
+            run(&mut authority, Moment::from_secs(0), &mut names);
+            let right = Moment::from_secs(0).after(20 * DAY);
+            run(&mut authority, right, &mut names);
+            let before = issuing_intermediate(&authority, right).unwrap().clone();
+            let wrong = right.after(days * DAY);
+            run(&mut authority, wrong, &mut names);
+            is_in_order(&authority, wrong);
+            run(&mut authority, right, &mut names);
+            is_in_order(&authority, right);
+            assert_eq!(issuing_intermediate(&authority, right).unwrap().fingerprint, before.fingerprint, "{days} days");
+            assert_eq!(run(&mut authority, right, &mut names), []);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn however_the_clock_is_set_it_ends_in_order_and_the_record_stays_small(
+            jumps in proptest::collection::vec(-500_i64..500, 1..40)
+        ) {
+            let (mut authority, mut names) = (Authority::default(), 0);
+            let start = Moment::from_secs(0).after(1000 * DAY);
+            run(&mut authority, start, &mut names);
+            let mut now = start;
+            for days in jumps {
+                let span = u32::try_from(days.unsigned_abs()).unwrap() * DAY;
+                now = if days < 0 { now.before(span) } else { now.after(span) }.max(start);
+                run(&mut authority, now, &mut names);
+                is_in_order(&authority, now);
+            }
+            proptest::prop_assert!(authority.roots.len() < 60, "{} roots", authority.roots.len());
+        }
     }
 
     #[test]

@@ -4,5 +4,7 @@
 mod life;
 mod template;
 
-pub use life::{Authority, Intermediate, Root, Settings, Step, issuing_intermediate, next_wake, signing_root, steps};
+pub use life::{
+    Authority, Intermediate, Root, Settings, Step, issuing_intermediate, next_wake, signing_root, steps, successor_signs_from,
+};
 pub use template::{IntermediateTemplate, LeafTemplate, RootTemplate, Serial, TemplateError};

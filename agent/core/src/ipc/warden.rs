@@ -142,6 +142,8 @@ pub enum Reply {
     Names(Vec<String>),
     /// To [`Request::Reload`]: the service was told.
     Reloaded,
+    /// Its unit does not run: there is nothing to tell.
+    NotRunning,
     /// The process ended while its facts were read, or before.
     Gone,
     /// It could not be done.

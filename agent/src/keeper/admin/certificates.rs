@@ -7,7 +7,7 @@ use reverie_core::api::admin::{
 };
 use reverie_core::api::local::CertificateSummary;
 use reverie_core::api::{Code, Problem};
-use reverie_core::ca::{Serial, Step, signing_root};
+use reverie_core::ca::{Serial, Step, signing_root, successor_signs_from};
 use reverie_core::id::IdentityName;
 
 use super::audit::blocking;
@@ -85,7 +85,7 @@ pub async fn rotate_issuer(call: &Call<'_>) -> Answer {
         return Err(Problem::new(Code::BadRequest, "the overlap must be at most half of `ca.root_ttl`").into());
     }
     let step = |record: &reverie_core::ca::Authority, now: reverie_core::moment::Moment| match issuer {
-        IssuerKind::Root => Some(Step::MakeRoot { signs_from: now.after(overlap) }),
+        IssuerKind::Root => Some(Step::MakeRoot { signs_from: successor_signs_from(record, overlap, now) }),
         IssuerKind::Intermediate => {
             signing_root(record, now).map(|root| Step::MakeIntermediate { root: root.fingerprint.clone() })
         }

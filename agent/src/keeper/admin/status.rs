@@ -4,6 +4,7 @@ use reverie_core::api::admin::{AdminIdentity, AllIdentities, Health, IssuerStatu
 use reverie_core::api::{Code, Problem};
 use reverie_core::ca;
 
+use crate::keeper::identity::issuance;
 use crate::keeper::local::answer::{Answer, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::local::identity_summary;
@@ -40,7 +41,7 @@ pub fn issuer_statuses(keeper: &Keeper) -> (Vec<IssuerStatus>, Vec<IssuerStatus>
     let record = &issuers.stored.record;
     let signing_root = ca::signing_root(record, now).map(|root| &root.fingerprint);
     let issuing = ca::issuing_intermediate(record, now).map(|intermediate| &intermediate.fingerprint);
-    let roots = record.roots.iter().map(|root| IssuerStatus {
+    let roots = record.roots.iter().filter(|root| !root.retired).map(|root| IssuerStatus {
         fingerprint: root.fingerprint.clone(),
         state: match () {
             () if Some(&root.fingerprint) == signing_root => "signing",
@@ -52,11 +53,12 @@ pub fn issuer_statuses(keeper: &Keeper) -> (Vec<IssuerStatus>, Vec<IssuerStatus>
         not_after: root.validity.not_after,
         root: None,
     });
-    let intermediates = record.intermediates.iter().map(|intermediate| IssuerStatus {
+    let intermediates = record.intermediates.iter().filter(|i| !i.retired).map(|intermediate| IssuerStatus {
         fingerprint: intermediate.fingerprint.clone(),
         state: match () {
             () if intermediate.revoked => "revoked",
             () if Some(&intermediate.fingerprint) == issuing => "signing",
+            () if intermediate.validity.not_before > now => "published",
             () => "trusted",
         }
         .to_owned(),
@@ -96,13 +98,7 @@ pub fn ready(call: &Call<'_>) -> Answer {
 fn why_not_ready(keeper: &Keeper) -> Option<String> {
     let (now, issuers) = (clock::now(), keeper.issuers());
     let record = &issuers.stored.record;
-    match ca::issuing_intermediate(record, now) {
-        None => Some("there is no intermediate that can sign now".to_owned()),
-        Some(intermediate) if now < intermediate.validity.not_before => {
-            Some(format!("the clock says {now}, before the intermediate was made at {}", intermediate.validity.not_before))
-        }
-        Some(_) => None,
-    }
+    ca::issuing_intermediate(record, now).is_none().then(|| issuance::no_issuer(record, now).to_string())
 }
 
 pub fn metrics(call: &Call<'_>) -> Answer {

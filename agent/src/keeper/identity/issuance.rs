@@ -57,7 +57,8 @@ pub fn issue(
     given: Option<&SubjectPublicKeyInfo>,
     now: Moment,
 ) -> Result<Leaf, IssueError> {
-    let intermediate = ca::issuing_intermediate(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
+    let record = &issuers.stored.record;
+    let intermediate = ca::issuing_intermediate(record, now).ok_or_else(|| no_issuer(record, now))?;
     let issuer = issuers.signing(&intermediate.fingerprint).ok_or(IssueError::NoIssuer)?;
     let template = LeafTemplate {
         serial: authority::fresh_serial(now)?,
@@ -73,6 +74,15 @@ pub fn issue(
             let key_pem = Zeroizing::new(to_pem("PRIVATE KEY", &Zeroizing::new(key.serialize_der())));
             sign(&template, identity, &key, issuer, Some(key_pem))
         }
+    }
+}
+
+/// Nothing may sign: has all of it ended, or is the clock too early for any of it?
+pub fn no_issuer(record: &ca::Authority, now: Moment) -> IssueError {
+    let live = record.intermediates.iter().filter(|i| !i.revoked && !i.retired);
+    match live.map(|i| i.validity.not_before).min() {
+        Some(born) if now < born => IssueError::Template(TemplateError::ClockBeforeIssuer { now, born }),
+        _ => IssueError::NoIssuer,
     }
 }
 

@@ -71,7 +71,7 @@ impl StoredAuthority {
     pub fn drop_unnamed(&mut self) {
         let record = &self.record;
         self.issuers.retain(|issuer| {
-            record.roots.iter().any(|root| root.fingerprint == issuer.fingerprint)
+            record.is_root(&issuer.fingerprint)
                 || record.intermediates.iter().any(|intermediate| intermediate.fingerprint == issuer.fingerprint)
         });
     }
@@ -81,9 +81,10 @@ impl Issuers {
     /// Makes ready what is stored.
     pub fn load(stored: StoredAuthority) -> Result<Self, rcgen::Error> {
         let signing = stored.issuers.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
-        let is_root = |issuer: &&SigningIssuer| stored.record.roots.iter().any(|root| root.fingerprint == issuer.fingerprint);
+        let record = &stored.record;
+        let is_root = |i: &&SigningIssuer| record.is_root(&i.fingerprint) && record.is_published(&i.fingerprint);
         let bundle_pem: String = signing.iter().filter(is_root).map(|root| root.certificate_pem.as_str()).collect();
-        let lists = stored.issuers.iter().filter(|issuer| !issuer.crl.is_empty());
+        let lists = stored.issuers.iter().filter(|i| !i.crl.is_empty() && record.is_published(&i.fingerprint));
         let crl_pem: String = lists.map(|issuer| to_pem("X509 CRL", &issuer.crl)).collect();
         let digest = hex(Sha256::new().chain_update(&bundle_pem).chain_update(&crl_pem).finalize().as_slice());
         Ok(Self { stored, signing, bundle_pem, crl_pem, digest })

@@ -43,7 +43,8 @@ pub enum LifecycleError {
     Key(rcgen::Error),
     /// The clock stands before everything the authority has made.
     #[error(
-        "the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until then"
+        "the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until \
+         then (if it was the clock of that time that was wrong: `agentctl ca rotate root` begins anew)"
     )]
     Clock {
         /// What the clock says.
@@ -125,8 +126,11 @@ pub async fn rotate(
     let made = {
         let _turn = keeper.authority_turn.lock().await;
         let (now, issuers) = (clock::now(), keeper.issuers());
-        check_clock(&issuers.stored.record, now)?;
         let step = step(&issuers.stored.record, now).ok_or(IssueError::NoIssuer)?;
+        // A new root is the way out when it was the founding clock that was wrong.
+        if !matches!(step, Step::MakeRoot { .. }) {
+            check_clock(&issuers.stored.record, now)?;
+        }
         take(keeper, &issuers, step, actor, now).await?
     };
     bring_up_to_date(keeper).await?;
@@ -158,19 +162,26 @@ async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now:
             sign_list(keeper, issuers, &mut stored, &issuer, &revoked, now)?;
             (Kind::CrlSigned, issuer, format!("{} entries", revoked.len()))
         }
-        Step::RetireRoot { fingerprint } => {
-            stored.record.roots.retain(|root| root.fingerprint != fingerprint);
-            (Kind::RootChanged, fingerprint, "retired: it has ended".to_owned())
+        Step::Retire { fingerprint } => {
+            stored.record.set_retired(&fingerprint, true);
+            (changed(&stored.record, &fingerprint), fingerprint, "retired: it has ended".to_owned())
         }
-        Step::RetireIntermediate { fingerprint } => {
-            stored.record.intermediates.retain(|intermediate| intermediate.fingerprint != fingerprint);
-            (Kind::IntermediateChanged, fingerprint, "retired: it has ended".to_owned())
+        Step::Reinstate { fingerprint } => {
+            stored.record.set_retired(&fingerprint, false);
+            (changed(&stored.record, &fingerprint), fingerprint, "reinstated: the clock ran ahead when it was retired".to_owned())
         }
     };
     let subject = Subject { object: Some(fingerprint.clone()), ..Subject::default() };
     let event = Event { time: now, kind, outcome: Outcome::Done, actor, subject, reason: Some(what) };
     record(keeper, stored, writes, vec![event]).await?;
     Ok(fingerprint)
+}
+
+fn changed(record: &ca::Authority, fingerprint: &str) -> Kind {
+    match record.is_root(fingerprint) {
+        true => Kind::RootChanged,
+        false => Kind::IntermediateChanged,
+    }
 }
 
 /// Makes a changed authority durable, together with what belongs to it, and only then lets it sign.
@@ -200,6 +211,7 @@ fn make_root(keeper: &Keeper, stored: &mut StoredAuthority, signs_from: Moment, 
         validity: template.validity,
         signs_from,
         crl_next_update: None,
+        retired: false,
     });
     Ok(fingerprint)
 }
@@ -237,6 +249,7 @@ fn make_intermediate(
         validity: template.validity,
         crl_next_update: None,
         revoked: false,
+        retired: false,
     });
     Ok(fingerprint)
 }

@@ -36,6 +36,7 @@ pub async fn tell(keeper: &Keeper, identity: &Identity, uid: Option<u32>, reload
     };
     match keeper.roles.warden(&warden::Request::Reload(request), None, WORK_DEADLINE).await? {
         warden::Reply::Reloaded => Ok(how),
+        warden::Reply::NotRunning => Ok("not running: it reads the new files when it starts".to_owned()),
         _ => Err(RoleError::OutOfStep("warden")),
     }
 }

@@ -45,6 +45,16 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
+    /// True if it is not valid yet: made by a clock that ran ahead. Backdating covers less.
+    pub fn is_of_the_future(&self, now: Moment) -> bool {
+        self.validity.not_before > now
+    }
+
+    /// True if another one is to be made.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.renew_at <= now || self.is_of_the_future(now)
+    }
+
     /// For listings.
     pub fn summary(&self) -> CertificateSummary {
         CertificateSummary {

@@ -4,13 +4,19 @@ use reverie_core::config::Identity;
 use reverie_core::ipc::warden::{File, Publication, Reply, Request, Target, TargetKind};
 
 use crate::keeper::Keeper;
+use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::roles::{RoleError, WORK_DEADLINE};
 use crate::ops::policy::Ownership;
 
 /// Publishes a generation; false if the files were so already.
-pub async fn publish(keeper: &Keeper, identity: &Identity, owner: Ownership, generation: &Generation) -> Result<bool, RoleError> {
-    let issuers = keeper.issuers();
+pub async fn publish(
+    keeper: &Keeper,
+    identity: &Identity,
+    owner: Ownership,
+    generation: &Generation,
+    issuers: &Issuers,
+) -> Result<bool, RoleError> {
     let file = |name: &str, mode: u32, content: &str| File { name: name.to_owned(), mode, content: content.as_bytes().to_vec() };
     let combined = zeroize::Zeroizing::new(format!("{}{}", generation.chain_pem, generation.key_pem.as_str()));
     let files = vec![
@@ -52,10 +58,12 @@ pub async fn withdraw_undeclared(keeper: &Keeper) -> Result<(), RoleError> {
                     .parse()
                     .ok()
                     .and_then(|name| policy.identities.get(&name))
-                    .is_some_and(|identity| identity.files.is_some()),
-                TargetKind::Secret => {
-                    name.parse().ok().and_then(|name| policy.secrets.get(&name)).is_some_and(|secret| secret.files.is_some())
-                }
+                    .is_some_and(|identity| identity.declared.files.is_some()),
+                TargetKind::Secret => name
+                    .parse()
+                    .ok()
+                    .and_then(|name| policy.secrets.get(&name))
+                    .is_some_and(|secret| secret.declared.files.is_some()),
             };
             if !declared {
                 withdraw(keeper, kind, name).await?;

@@ -30,6 +30,8 @@ pub enum Table {
     Secrets,
     /// Revoked capability tokens, and the key that signs tokens.
     Tokens,
+    /// What each service was last told of.
+    Told,
     /// Anything else the keeper has to remember.
     Meta,
 }
@@ -42,6 +44,7 @@ impl Table {
             Self::Secrets => 3,
             Self::Tokens => 4,
             Self::Meta => 5,
+            Self::Told => 6,
         }
     }
 }

@@ -26,7 +26,18 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 ///
 /// It is a success if it exits with 0; otherwise the failure says how it ended and what it said. At the deadline it
 /// is killed, with every process it started that did not leave its process group.
-pub(super) fn run(mut command: Command, keep: &[&str], deadline: Duration) -> Result<(), Failure> {
+pub(super) fn run(command: Command, keep: &[&str], deadline: Duration) -> Result<(), Failure> {
+    let shown = command.get_program().to_string_lossy().into_owned();
+    match output(command, keep, deadline)? {
+        (status, _) if status.success() => Ok(()),
+        (status, said) => {
+            Err(format!("{shown} {}: {}", describe(status), if said.is_empty() { "it said nothing" } else { &said }).into())
+        }
+    }
+}
+
+/// The same, for its answer: how it ended and what it said.
+pub(super) fn output(mut command: Command, keep: &[&str], deadline: Duration) -> Result<(ExitStatus, String), Failure> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let (said, speak) = io::pipe().doing(|| format!("make a pipe for {shown}"))?;
     let speak_too = speak.try_clone().doing(|| format!("make a pipe for {shown}"))?;
@@ -46,10 +57,7 @@ pub(super) fn run(mut command: Command, keep: &[&str], deadline: Duration) -> Re
     let heard = String::from_utf8_lossy(&heard);
     let heard = heard.trim();
     match ended {
-        Ok(Some(status)) if status.success() => Ok(()),
-        Ok(Some(status)) => {
-            Err(format!("{shown} {}: {}", describe(status), if heard.is_empty() { "it said nothing" } else { heard }).into())
-        }
+        Ok(Some(status)) => Ok((status, heard.to_owned())),
         Ok(None) => Err(format!(
             "{shown} had not ended after {} s and was killed{}{heard}",
             deadline.as_secs_f32(),

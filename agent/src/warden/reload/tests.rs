@@ -17,7 +17,7 @@ fn options(directory: &Path) -> Options {
 }
 
 fn run(what: Reload, options: &Options) -> Result<(), String> {
-    reload(&what, options).map_err(|failure| match failure {
+    reload(&what, options).map(|_| ()).map_err(|failure| match failure {
         Failure::Refused(message) => message,
         Failure::Gone => "gone".into(),
     })
@@ -83,16 +83,31 @@ fn systemctl_is_asked_for_the_unit_and_what_it_says_is_passed_on() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path());
     let unit = |unit: &str, user_manager| run(Reload::Unit { unit: unit.into(), user_manager }, &options);
-    write_script(&options.systemctl, "#!/bin/sh\necho \"$@\"\nexit 5\n");
+    let active = |then: &str| {
+        write_script(&options.systemctl, &format!("#!/bin/sh\ncase \"$*\" in *is-active*) echo active; exit;; esac\n{then}\n"));
+    };
+    active("echo \"$@\"\nexit 5");
     let error = unit("nginx.service", false).unwrap_err();
     assert!(error.ends_with("failed with status 5: --no-ask-password reload -- nginx.service"), "{error}");
     let error = unit("nginx.service", true).unwrap_err();
     assert!(error.ends_with("--user --no-ask-password reload -- nginx.service"), "{error}");
     assert!(unit("--host=evil.service", false).unwrap_err().contains("is no name of a service"));
-    write_script(&options.systemctl, "#!/bin/sh\nexit 0\n");
+    active("exit 0");
     unit("nginx.service", false).unwrap();
-    write_script(&options.systemctl, "#!/bin/sh\nsleep 600\n");
+    active("sleep 600");
     assert!(unit("nginx.service", false).unwrap_err().contains("was killed"));
+}
+
+#[test]
+fn a_unit_that_does_not_run_has_nothing_to_reload_and_is_no_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    let unit = Reload::Unit { unit: "nginx.service".into(), user_manager: false };
+    for (state, told) in [("inactive", Ok(Told::NotRunning)), ("failed", Ok(Told::NotRunning)), ("activating", Err(()))] {
+        let script = format!("#!/bin/sh\ncase \"$*\" in *is-active*) echo {state}; exit 3;; esac\nexit 1\n");
+        write_script(&options.systemctl, &script);
+        assert_eq!(reload(&unit, &options).map_err(drop), told, "{state}");
+    }
 }
 
 /// A process that notes each SIGHUP, and its pidfile.

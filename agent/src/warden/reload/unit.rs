@@ -4,19 +4,26 @@ use std::process::Command;
 
 use super::super::Options;
 use super::super::failure::Failure;
-use super::program;
+use super::{Told, program};
 
-pub(super) fn reload(unit: &str, user_manager: bool, options: &Options) -> Result<(), Failure> {
+pub(super) fn reload(unit: &str, user_manager: bool, options: &Options) -> Result<Told, Failure> {
     check_unit(unit)?;
-    let mut command = Command::new(&options.systemctl);
-    let mut keep: &[&str] = &[];
-    if user_manager {
-        command.arg("--user");
-        keep = &["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+    let systemctl = |arguments: &[&str]| {
+        let mut command = Command::new(&options.systemctl);
+        if user_manager {
+            command.arg("--user");
+        }
+        // Without --no-ask-password a refusal by polkit would wait for somebody to type one.
+        command.arg("--no-ask-password").args(arguments).arg("--").arg(unit);
+        command
+    };
+    let keep: &[&str] = if user_manager { &["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] } else { &[] };
+    // One that does not run, such as before its first certificate, reads the new files when it starts.
+    let (_, state) = program::output(systemctl(&["is-active"]), keep, options.reload_deadline)?;
+    if matches!(state.as_str(), "inactive" | "failed") {
+        return Ok(Told::NotRunning);
     }
-    // Without --no-ask-password a refusal by polkit would wait for somebody to type one.
-    command.args(["--no-ask-password", "reload", "--", unit]);
-    program::run(command, keep, options.reload_deadline)
+    program::run(systemctl(&["reload"]), keep, options.reload_deadline).map(|()| Told::Reloaded)
 }
 
 /// A service's full name (systemd.unit(5)). Patterns are refused: they would reload what no rule names.
