@@ -56,7 +56,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and version come this way too. 64 is EX_USAGE (sysexits.h).
+            let _ = said.print();
+            return if said.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
     let scope = match cli.daemon.user {
         true => Scope::User,
         false => Scope::System,

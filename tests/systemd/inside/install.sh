@@ -2,6 +2,11 @@ step "dpkg installs it; users and directories exist; nothing runs yet"
 DEBIAN_FRONTEND=noninteractive dpkg --install /shared/reverie.deb >/dev/null 2>&1
 for user in reverie reverie-warden reverie-prober; do id "$user" >/dev/null; done
 getent group reverie-admin >/dev/null
+contents=$(dpkg --contents /shared/reverie.deb)
+for page in man8/reverie-agent.8.gz man1/agentctl.1.gz man1/agentctl-cert.1.gz; do
+    grep --quiet "usr/share/man/$page" <<<"$contents"
+done
+[ -s /usr/share/bash-completion/completions/agentctl ]
 [ "$(stat -c '%U %a' /run/reverie)" = "root 755" ]
 [ "$(stat -c '%U %a' /run/reverie/certs)" = "reverie-warden 755" ]
 [ "$(stat -c '%U %a' /run/reverie/secrets)" = "reverie-warden 711" ]
