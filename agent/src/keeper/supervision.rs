@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::state::Table;
-use super::{Keeper, clock, reload};
+use super::{Keeper, clock, configuring};
 
 /// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
 pub fn harden() -> bool {
@@ -88,7 +88,7 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         if looking_up.is_finished() && looked_up.elapsed() >= LOOK_UP_EVERY {
             looked_up = Instant::now();
             let keeper = Arc::clone(&keeper);
-            looking_up = tokio::spawn(async move { reload::look_up_again(&keeper).await });
+            looking_up = tokio::spawn(async move { configuring::look_up_again(&keeper).await });
         }
         // The watchdog is fed only if the store answers: an agent that hangs is to be restarted.
         let state = keeper.state.clone();
@@ -131,7 +131,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload::reload(keeper).await,
+                _ = self.hangup.recv() => configuring::reload(keeper).await,
             }
         }
     }

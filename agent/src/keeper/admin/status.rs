@@ -3,6 +3,7 @@
 use reverie_core::api::admin::{AdminIdentity, AllIdentities, Health, IssuerStatus, Status};
 use reverie_core::api::{Code, Problem};
 use reverie_core::ca;
+use reverie_core::id::IdentityName;
 
 use crate::keeper::identity::issuance;
 use crate::keeper::local::answer::{Answer, Reply};
@@ -77,7 +78,7 @@ pub fn identities(call: &Call<'_>) -> Answer {
             summary: identity_summary(call.keeper, declared),
             selectors: rule.selectors.iter().map(ToString::to_string).collect(),
             declared_at: declared.declared_at.clone(),
-            verified: call.keeper.last_verified(&rule.name),
+            verified: seen(call.keeper, &rule.name),
         })
     });
     Reply::json(&AllIdentities { identities: identities.collect() })
@@ -92,6 +93,12 @@ pub fn ready(call: &Call<'_>) -> Answer {
         None => Reply::json(&Health { ok: true, why: None }),
         Some(why) => Err(Problem::new(Code::Unavailable, why).advise("`agentctl doctor` looks further").into()),
     }
+}
+
+/// Where and when the service was seen to serve its certificate.
+fn seen(keeper: &Keeper, name: &IdentityName) -> Option<String> {
+    let told = keeper.told.of(name)?;
+    told.seen.map(|place| format!("seen at {place}, {}", told.at))
 }
 
 /// Could a certificate be issued now?
