@@ -38,7 +38,7 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, rotation, store::Store};
+use identity::{lifecycle, revocation, rotation, store::Store};
 use state::{Change, Committed, OpenError, State, StateError, Table};
 
 /// How the keeper is started.
@@ -166,6 +166,11 @@ impl Keeper {
         self.issuers.send_replace(Arc::new(issuers));
     }
 
+    /// Has the files compared with what is current once more.
+    fn follow_again(&self) {
+        self.issuers.send_modify(|_| ());
+    }
+
     fn config_status(&self) -> ConfigStatus {
         self.config_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -222,7 +227,9 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(reload::follow(Arc::clone(&keeper)));
+    tokio::spawn(revocation::resume(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
+    tokio::spawn(supervision::prune(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
@@ -249,7 +256,7 @@ async fn assemble(
     memory_locked: bool,
     started_at: Moment,
 ) -> Result<Arc<Keeper>, KeeperError> {
-    let issuers = lifecycle::load(lifecycle::stored_row(&state)?)?;
+    let issuers = lifecycle::load(&state)?;
     let store = Store::default();
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);

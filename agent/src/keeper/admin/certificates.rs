@@ -58,9 +58,7 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
     let serials = match parse_json(&call.body)? {
         RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
-            let unknown = || revocation::RevocationError::Unknown(serial.clone());
-            let leaf = keeper.state.issued(parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
-            revocation::revoke_leaves(keeper, vec![leaf.ok_or_else(unknown)?], call.actor()).await?
+            revocation::revoke_serial(keeper, parsed, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
             let leaves = revocation::in_force(keeper, identity_named(&identity)?).await?;

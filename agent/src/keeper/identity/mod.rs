@@ -1,10 +1,11 @@
-//! Certificates: [`authority`] signs, [`store`] publishes, [`rotation`] waits and [`lifecycle`] keeps roots and lists alive.
+//! Certificates: [`authority`] signs, [`store`] publishes, [`rotation`] waits, [`lifecycle`] keeps roots and [`lists`] alive.
 
 pub mod authority;
 pub mod csr;
 pub mod issuance;
 pub mod issuers;
 pub mod lifecycle;
+pub mod lists;
 pub mod reload;
 pub mod revocation;
 pub mod rotation;
