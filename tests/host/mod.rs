@@ -8,5 +8,6 @@ mod openapi;
 mod overload;
 mod reference;
 mod requests;
+mod revocation;
 mod secrets;
 mod tokens;
