@@ -34,7 +34,7 @@ pub enum RevocationError {
     /// Not even begun.
     #[error(
         "nothing was revoked: the revocation lists of this host may hold {MAX_REVOKED} certificates, have {listed}, and would \
-         get {asked} more"
+         get at least {asked} more"
     )]
     TooMany {
         /// In the lists now.
@@ -320,7 +320,7 @@ mod tests {
         assert!(check_room(100_000, 50_000).is_ok());
         let refused = check_room(100_000, 50_001).unwrap_err().to_string();
         assert!(refused.starts_with("nothing was revoked: "), "{refused}");
-        assert!(refused.contains("may hold 150000 certificates, have 100000, and would get 50001 more"), "{refused}");
+        assert!(refused.contains("may hold 150000 certificates, have 100000, and would get at least 50001 more"), "{refused}");
     }
 
     #[test]
