@@ -38,7 +38,7 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, revocation, rotation, store::Store};
+use identity::{lifecycle, replacement, rotation, store::Store};
 use state::{Change, Committed, OpenError, State, StateError, Table};
 
 /// How the keeper is started.
@@ -227,7 +227,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(reload::follow(Arc::clone(&keeper)));
-    tokio::spawn(revocation::resume(Arc::clone(&keeper)));
+    tokio::spawn(replacement::resume(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
     tokio::spawn(supervision::prune(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);

@@ -7,6 +7,7 @@ pub mod issuers;
 pub mod lifecycle;
 pub mod lists;
 pub mod reload;
+pub mod replacement;
 pub mod revocation;
 pub mod rotation;
 pub mod store;

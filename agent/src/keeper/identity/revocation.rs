@@ -1,11 +1,10 @@
 //! Revocation: recorded, listed and published in one go.
 //!
 //! Once begun it goes on, whether or not the caller waits; what a crash interrupts is finished after the start: the lists
-//! by the lifecycle, replacements by [`resume`].
+//! by the lifecycle, replacements by [`super::replacement`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::{Intermediate, Serial, Step};
@@ -16,14 +15,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::issuers::{Issuers, StoredAuthority};
 use super::lifecycle::{self, LifecycleError};
 use super::lists::{self, MAX_REVOKED};
-use super::rotation::{self, RotationError};
+use super::replacement::replace_revoked;
 use crate::keeper::state::{CertificateKind, Change, IssuedRecord, StateError, Write};
 use crate::keeper::{Keeper, clock};
 
 /// Certificates revoked in one transaction.
 const AT_ONCE: usize = 256;
-/// Between attempts to replace what is revoked.
-const RETRY: Duration = Duration::from_secs(30);
 
 /// Why something was not revoked, or not all the way.
 #[derive(Debug, thiserror::Error)]
@@ -250,61 +247,6 @@ async fn sign(keeper: &Keeper, concerned: &BTreeSet<String>, actor: &Actor) -> R
         lifecycle::take(keeper, &keeper.issuers(), Step::SignCrl { issuer }, actor.clone(), clock::now()).await?;
     }
     Ok(())
-}
-
-/// Replaces what the agent keeps and was revoked just before it ended.
-pub async fn resume(keeper: Arc<Keeper>) {
-    replace_revoked(&keeper).await;
-}
-
-/// Replaces what the agent keeps and is revoked; goes on trying until that is done.
-async fn replace_revoked(keeper: &Arc<Keeper>) {
-    if replace_once(keeper).await {
-        return;
-    }
-    let keeper = Arc::clone(keeper);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(RETRY).await;
-            if replace_once(&keeper).await {
-                return;
-            }
-        }
-    });
-}
-
-async fn replace_once(keeper: &Arc<Keeper>) -> bool {
-    let revoked = match lists::revoked(keeper).await {
-        Ok(revoked) => revoked,
-        Err(error) => {
-            keeper.alarms.raise("store", error.to_string());
-            return false;
-        }
-    };
-    let issuers = keeper.issuers();
-    let ended = |name: &str| issuers.stored.record.intermediates.iter().any(|known| known.revoked && known.fingerprint == name);
-    let (mut all, mut replaced) = (true, false);
-    for generation in keeper.store.all() {
-        if !revoked.contains(&generation.serial) && !ended(&generation.issuer) {
-            continue;
-        }
-        let name = &generation.identity;
-        match rotation::rotate(keeper, name, Actor::Agent).await {
-            Ok(_) => replaced = true,
-            // One that is no longer declared is not kept either.
-            Err(RotationError::Unknown(_)) => {}
-            Err(error) => {
-                all = false;
-                let message = format!("its revoked certificate could not be replaced: {error}; the agent goes on trying");
-                keeper.alarms.raise(format!("identity {name}"), message);
-            }
-        }
-    }
-    if replaced {
-        // The new lists set the files in motion already, and whoever moves them may still hold what was replaced.
-        keeper.follow_again();
-    }
-    all
 }
 
 fn stopping() -> LifecycleError {
