@@ -9,6 +9,7 @@ mod openapi;
 mod overload;
 mod reference;
 mod requests;
+mod revocation;
 mod secrets;
 mod services;
 mod tokens;

@@ -36,7 +36,7 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, rotation, schedule, store::Store, told};
+use identity::{lifecycle, replacement, rotation, schedule, store::Store, told};
 use state::{Change, Committed, OpenError, State, StateError, Table};
 
 /// How the keeper is started.
@@ -213,7 +213,9 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
+    tokio::spawn(replacement::resume(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
+    tokio::spawn(supervision::prune(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
@@ -239,7 +241,7 @@ async fn assemble(
     memory_locked: bool,
     started_at: Moment,
 ) -> Result<Arc<Keeper>, KeeperError> {
-    let issuers = lifecycle::load(lifecycle::stored_row(&state)?)?;
+    let issuers = lifecycle::load(&state)?;
     let store = Store::default();
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);

@@ -8,8 +8,16 @@ use reverie_core::clock::ClockWatch;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::state::Table;
+use super::state::{PRUNED_AT_ONCE, Table};
 use super::{Keeper, clock, configuring};
+
+/// How long a certificate that ended stays in the register. A clock that was set to local time instead of UTC is wrong by
+/// less.
+const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
+/// Between looks for certificates to take out of the register.
+const PRUNE_PAUSE: Duration = Duration::from_secs(60);
+/// Between two batches, so that others get at the store: still more than can be issued in that time.
+const PRUNE_BREATH: Duration = Duration::from_millis(10);
 
 /// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
 pub fn harden() -> bool {
@@ -103,6 +111,22 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         keeper.alarms.clear_except("store", &subjects);
         keeper.alarms.clear_except("audit", &subjects);
         standing.into_iter().for_each(|alarm| keeper.alarms.raise(alarm.subject, alarm.message));
+    }
+}
+
+/// Takes certificates that ended long ago out of the register, for as long as the agent runs.
+pub async fn prune(keeper: Arc<Keeper>) {
+    loop {
+        let pause = match keeper.state.prune_issued(clock::now().before(KEPT_AFTER_END)).await {
+            Ok(PRUNED_AT_ONCE) => PRUNE_BREATH,
+            Ok(_) => PRUNE_PAUSE,
+            // The store says itself what is wrong with it.
+            Err(error) => {
+                tracing::debug!(%error, "the register of certificates was not pruned");
+                PRUNE_PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -177,7 +177,7 @@ pub struct Rotated {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeRequest {
-    /// One leaf.
+    /// One certificate; an intermediate of this host is treated as under `intermediate`.
     pub serial: Option<String>,
     /// Every certificate of an identity; one that the agent keeps is replaced at once.
     pub identity: Option<String>,

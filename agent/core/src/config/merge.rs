@@ -121,6 +121,15 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
             let message = format!("{:?} is not in this host's trust domain {:?}", id.get_ref().as_str(), domain.as_str());
             return Err(source.error(&id, message));
         }
+        // The trust domain's own ID is for issuers (X509-SVID §3.1); verifiers refuse a leaf with it.
+        Some(id) if id.get_ref().path().is_empty() => {
+            let shown = id.get_ref().as_str();
+            let message = format!(
+                "{shown:?} is the trust domain itself, which no identity may be: add a path, such as \"{shown}/svc/{}\"",
+                raw.name.get_ref()
+            );
+            return Err(source.error(&id, message));
+        }
         Some(id) => id.into_inner(),
         None => format!("spiffe://{domain}/svc/{}", raw.name.get_ref())
             .parse()
@@ -258,6 +267,12 @@ allow = ["web"]
                 "spiffe://example.org/svc/web",
                 "spiffe://other.org/svc/web",
                 "agent.toml:10:13: \"spiffe://other.org/svc/web\" is not in this host's trust domain \"example.org\"",
+            ),
+            (
+                "spiffe://example.org/svc/web",
+                "spiffe://example.org",
+                "agent.toml:10:13: \"spiffe://example.org\" is the trust domain itself, which no identity may be: \
+                 add a path, such as \"spiffe://example.org/svc/web\"",
             ),
             (
                 "mode = \"auto\"",

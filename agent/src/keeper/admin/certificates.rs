@@ -13,6 +13,7 @@ use reverie_core::id::IdentityName;
 use super::audit::blocking;
 use super::status::issuer_statuses;
 use crate::keeper::clock;
+use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{lifecycle, revocation, rotation};
 use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
 use crate::keeper::local::call::Call;
@@ -50,7 +51,7 @@ fn identity_named(name: &str) -> Result<IdentityName, Failure> {
 
 pub async fn rotate(call: &Call<'_>) -> Answer {
     let RotateRequest { identity } = parse_json(&call.body)?;
-    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor()).await?)
+    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor(), Telling::Now).await?)
 }
 
 pub async fn revoke(call: &Call<'_>) -> Answer {
@@ -58,9 +59,7 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
     let serials = match parse_json(&call.body)? {
         RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
-            let unknown = || revocation::RevocationError::Unknown(serial.clone());
-            let leaf = keeper.state.issued(parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
-            revocation::revoke_leaves(keeper, vec![leaf.ok_or_else(unknown)?], call.actor()).await?
+            revocation::revoke_serial(keeper, parsed, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
             let leaves = revocation::in_force(keeper, identity_named(&identity)?).await?;

@@ -110,6 +110,11 @@ fn why_not_ready(keeper: &Keeper) -> Option<String> {
 
 pub fn metrics(call: &Call<'_>) -> Answer {
     metrics::gauge!("reverie_identities").set(call.keeper.policy().identities.len() as f64);
+    let state = &call.keeper.state;
+    metrics::gauge!("reverie_certificates_recorded").set(state.issued_count()? as f64);
+    if let Ok(bytes) = state.store_bytes() {
+        metrics::gauge!("reverie_store_bytes").set(bytes as f64);
+    }
     metrics::gauge!("reverie_audit_seq").set(call.keeper.state.audit_head().seq as f64);
     Reply::text("text/plain; version=0.0.4", &call.keeper.metrics.render())
 }

@@ -117,14 +117,14 @@ pub fn put_off(keeper: &Keeper, name: &IdentityName) {
 }
 
 /// A new generation now, and everything that follows from it.
-pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Rotated, RotationError> {
+pub async fn rotate(keeper: &Keeper, name: &IdentityName, actor: Actor, telling: Telling) -> Result<Rotated, RotationError> {
     let turn = keeper.turns.of(name);
     let _turn = turn.lock().await;
     keeper.schedule.begin(name);
     let policy = keeper.policy();
     let identity = policy.identities.get(name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
     let generation = renew(keeper, identity, actor).await?;
-    settle(keeper, identity, &generation, Telling::Now).await
+    settle(keeper, identity, &generation, telling).await
 }
 
 /// The current generation of an identity, made if there is none.

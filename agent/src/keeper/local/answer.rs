@@ -151,6 +151,12 @@ impl From<RevocationError> for Failure {
             RevocationError::Unknown(_) => {
                 Problem::new(Code::NotFound, error.to_string()).advise("`agentctl cert list` shows those in force").into()
             }
+            RevocationError::TooMany { .. } => Problem::new(Code::Conflict, error.to_string())
+                .advise("revoke the intermediate that signed them, one entry for all: `agentctl cert revoke --intermediate …`")
+                .into(),
+            RevocationError::Incomplete { .. } => Problem::new(Code::Unavailable, error.to_string())
+                .advise("see to the cause (`agentctl status`), then repeat the command: it goes on where it stopped")
+                .into(),
             RevocationError::Lifecycle(error) => error.into(),
         }
     }
