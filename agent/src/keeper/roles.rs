@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::ipc::{prober, warden};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::ops::channel::{Channel, ChannelError, connect_role, spawn_role};
 use crate::ops::host::Host;
@@ -19,6 +19,9 @@ type ProberChannel = Channel<prober::Request, prober::Reply>;
 pub const FACTS_DEADLINE: Duration = Duration::from_secs(5);
 /// Deadline for files and reloads.
 pub const WORK_DEADLINE: Duration = Duration::from_secs(45);
+
+/// Questions for facts with a digest at once: fewer than fit in the channel, so that plain ones never wait for a digest.
+const DIGESTS: usize = 64;
 
 /// Why another role could not do its part.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,8 @@ pub struct Roles {
     prober_socket: Option<PathBuf>,
     run: PathBuf,
     exe: PathBuf,
+    /// Turns for questions that may take as long as a large file is read.
+    pub digests: Semaphore,
 }
 
 impl Roles {
@@ -61,6 +66,7 @@ impl Roles {
             prober_socket: host.prober_socket.clone(),
             run: host.run.clone(),
             exe: std::env::current_exe()?,
+            digests: Semaphore::new(DIGESTS),
         })
     }
 
