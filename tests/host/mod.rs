@@ -2,6 +2,7 @@
 
 mod attestation;
 mod damage;
+mod denials;
 mod first_light;
 mod lifecycle;
 mod openapi;

@@ -115,6 +115,8 @@ pub struct Keeper {
     tokens: tokens::Tokens,
     roles: roles::Roles,
     rates: local::limits::Rates,
+    bodies: local::Bodies,
+    denials: local::denials::Denials,
     alarms: alarms::Alarms,
     metrics: PrometheusHandle,
     started_at: Moment,
@@ -278,6 +280,8 @@ async fn assemble(
         secrets: secrets::Secrets::default(),
         roles,
         rates: local::limits::Rates::default(),
+        bodies: local::Bodies::default(),
+        denials: local::denials::Denials::default(),
         alarms: alarms::Alarms::default(),
         metrics: supervision::start_metrics(),
         started_at,
@@ -318,6 +322,7 @@ async fn stop(keeper: Arc<Keeper>) -> Result<(), KeeperError> {
     if tokio::time::timeout(Duration::from_secs(10), keeper.tasks.wait()).await.is_err() {
         tracing::warn!(open = keeper.tasks.len(), "some requests did not finish in time");
     }
+    local::denials::summarise(&keeper).await;
     let event = Event {
         time: clock::now(),
         kind: Kind::AgentStopped,

@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::local::denials;
 use super::state::Table;
 use super::{Keeper, reload};
 
@@ -84,6 +85,8 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
             notify(&[NotifyState::Watchdog]);
         }
         keeper.rates.forget_quiet();
+        // Apart: a store that takes its time must not keep the watchdog hungry.
+        tokio::spawn(denials::summarise_now_and_then(Arc::clone(&keeper)));
         let standing = keeper.state.alarms();
         let subjects: Vec<String> = standing.iter().map(|alarm| alarm.subject.clone()).collect();
         keeper.alarms.clear_except("store", &subjects);

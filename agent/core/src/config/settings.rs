@@ -188,7 +188,7 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests for one uid in a burst.
     pub burst: u32,
-    /// Largest request body, in bytes.
+    /// Largest request body with which an administrator seals a secret, in bytes. Others are at most 32 KiB.
     pub body_bytes: u32,
     /// How long an idle connection is kept.
     pub idle: Span,

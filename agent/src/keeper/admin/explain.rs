@@ -9,12 +9,12 @@ use reverie_core::ipc::warden::{Credentials, Reply as WardenReply, Request};
 use reverie_core::rule::Explanation;
 use reverie_sys::pidfd::PidFd;
 
-use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::roles::FACTS_DEADLINE;
 
 pub async fn explain(call: &Call<'_>) -> Answer {
-    let caller = match parse_json(&call.body)? {
+    let caller = match call.json().await? {
         ExplainRequest { pid: Some(pid), uid: None, gid: None } => running(call, pid).await?,
         ExplainRequest { pid: None, uid: Some(uid), gid } => {
             let imagined = Caller::by_credentials(1, uid, gid.unwrap_or(uid), vec![]);

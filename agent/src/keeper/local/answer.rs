@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use reverie_core::api::{Code, Problem};
@@ -85,18 +85,6 @@ pub fn respond(answer: Answer) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Reads a request's body, at most `limit` bytes of it, within the deadline.
-pub async fn read_body(body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let too_large = || Problem::new(Code::TooLarge, format!("the request is larger than {limit} bytes")).into();
-    let limited = http_body_util::Limited::new(body, limit);
-    match tokio::time::timeout(std::time::Duration::from_secs(10), limited.collect()).await {
-        Ok(Ok(collected)) => Ok(Zeroizing::new(collected.to_bytes().to_vec())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::Malformed, "the request ended before its body did").into()),
-        Err(_) => Err(Problem::new(Code::Malformed, "the request's body did not come within 10 s").into()),
-    }
 }
 
 /// Parses a JSON body.
