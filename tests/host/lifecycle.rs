@@ -125,3 +125,17 @@ fn a_clock_before_the_birth_of_the_authority_stops_issuing_and_is_named() {
     agent.start();
     agent.post("/v1/identities/web/certificates", &serde_json::json!({})).ok();
 }
+
+#[test]
+fn no_thread_of_the_keeper_can_gain_a_privilege() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    agent.file("web", "tls.key");
+    let mut threads = 0;
+    for thread in std::fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
+        let Ok(status) = std::fs::read_to_string(thread.unwrap().path().join("status")) else { continue };
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        threads += 1;
+    }
+    assert!(threads > 2, "{threads}");
+}

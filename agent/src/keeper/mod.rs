@@ -40,14 +40,17 @@ use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
 use identity::{lifecycle, rotation, store::Store};
 use state::{Change, Committed, OpenError, State, StateError, Table};
+pub use supervision::{Hardening, harden};
 
 /// How the keeper is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The main configuration file.
     pub config: PathBuf,
     /// For the system or one person.
     pub scope: Scope,
+    /// Done before there were threads.
+    pub hardening: Hardening,
 }
 
 /// Why the keeper ended.
@@ -192,7 +195,8 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     let loaded = configuration::load(&options.config)?;
     logging::start(&loaded.config.log.level);
     let host = Host::new(&loaded.config, options.scope)?;
-    let memory_locked = supervision::harden();
+    options.hardening.report();
+    let memory_locked = options.hardening.memory_locked;
     sockets::prepare_directories(&host)?;
 
     let unsealed = seal::unseal(&host, &loaded.config.seal)?;

@@ -11,19 +11,31 @@ use super::local::denials;
 use super::state::Table;
 use super::{Keeper, reload};
 
-/// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
-pub fn harden() -> bool {
-    let report = |what: &str, result: std::io::Result<()>| {
-        if let Err(error) = result {
+/// What became of [`harden`].
+#[derive(Debug, Default)]
+pub struct Hardening {
+    /// Keys are never swapped out.
+    pub memory_locked: bool,
+    failures: Vec<(&'static str, std::io::Error)>,
+}
+
+/// No core dumps, no debugger, no new privileges, many descriptors, and keys that are never swapped out where the limit
+/// allows it. To be called before there is any other thread: privileges are given up by each for itself.
+pub fn harden() -> Hardening {
+    let dumps = reverie_sys::process::set_nondumpable().err().map(|error| ("core dumps", error));
+    let privileges = reverie_sys::process::set_no_new_privs().err().map(|error| ("new privileges", error));
+    let files = reverie_sys::process::raise_nofile_limit().err().map(|error| ("open files", error));
+    let memory_locked = reverie_sys::process::lock_memory().unwrap_or(false);
+    Hardening { memory_locked, failures: [dumps, privileges, files].into_iter().flatten().collect() }
+}
+
+impl Hardening {
+    /// Says what failed, once there is a log.
+    pub fn report(&self) {
+        for (what, error) in &self.failures {
             tracing::warn!(what, %error, "the process could not be hardened");
         }
-    };
-    report("core dumps", reverie_sys::process::set_nondumpable());
-    report("new privileges", reverie_sys::process::set_no_new_privs());
-    if let Err(error) = reverie_sys::process::raise_nofile_limit() {
-        tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    reverie_sys::process::lock_memory().unwrap_or(false)
 }
 
 /// What is wrong from the start and stays so.
