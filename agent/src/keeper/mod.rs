@@ -120,7 +120,7 @@ pub struct Keeper {
     rates: local::limits::Rates,
     bodies: local::Bodies,
     denials: local::denials::Denials,
-    alarms: alarms::Alarms,
+    alarms: Arc<alarms::Alarms>,
     metrics: PrometheusHandle,
     started_at: Moment,
     seal: SealStatus,
@@ -229,6 +229,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(reload::follow(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
+    tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
@@ -260,8 +261,9 @@ async fn assemble(
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);
     }
-    let roles =
-        roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
+    let alarms = Arc::<alarms::Alarms>::default();
+    let roles = roles::Roles::new(&host, Arc::clone(&alarms))
+        .map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
     let config_status = ConfigStatus {
         files: files.iter().map(|file| file.display().to_string()).collect(),
         loaded_at: started_at,
@@ -286,7 +288,7 @@ async fn assemble(
         rates: local::limits::Rates::default(),
         bodies: local::Bodies::default(),
         denials: local::denials::Denials::default(),
-        alarms: alarms::Alarms::default(),
+        alarms,
         metrics: supervision::start_metrics(),
         started_at,
         seal,

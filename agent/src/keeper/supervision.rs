@@ -10,6 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::local::denials;
 use super::state::Table;
 use super::{Keeper, reload};
+use crate::ops::logging;
+
+/// How long the store may take to answer the watchdog's question.
+const STORE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Subject of the alarm about settings that wait.
+const SETTINGS: &str = "settings";
 
 /// What became of [`harden`].
 #[derive(Debug, Default)]
@@ -91,9 +98,8 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         tick.tick().await;
         // The watchdog is fed only if the store answers: an agent that hangs is to be restarted.
         let state = keeper.state.clone();
-        let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog").is_ok());
-        let answers = matches!(tokio::time::timeout(Duration::from_secs(5), look).await, Ok(Ok(true)));
-        if watchdog.is_some() && answers {
+        let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog"));
+        if watchdog.is_some() && returned_in_time(look, STORE_DEADLINE).await {
             notify(&[NotifyState::Watchdog]);
         }
         keeper.rates.forget_quiet();
@@ -105,6 +111,28 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         keeper.alarms.clear_except("audit", &subjects);
         standing.into_iter().for_each(|alarm| keeper.alarms.raise(alarm.subject, alarm.message));
     }
+}
+
+/// Has the log's level follow the configuration, and says what of a new one waits for a restart. Never ends.
+pub async fn follow_settings(keeper: Arc<Keeper>) {
+    let (at_start, mut policies) = (keeper.policy(), keeper.watch_policy());
+    while policies.changed().await.is_ok() {
+        let policy = keeper.policy();
+        logging::set_level(&policy.config.log.level);
+        match &*at_start.config.awaiting_restart(&policy.config) {
+            [] => keeper.alarms.clear(SETTINGS),
+            keys => {
+                let keys = keys.join(", ");
+                let message = format!("{keys}: changed in the file, takes effect at a restart: systemctl restart reverie-agent");
+                keeper.alarms.raise(SETTINGS, message);
+            }
+        }
+    }
+}
+
+/// An error is an answer too: a restart mends no disk, and ends what still works without it.
+async fn returned_in_time<T>(look: tokio::task::JoinHandle<T>, deadline: Duration) -> bool {
+    matches!(tokio::time::timeout(deadline, look).await, Ok(Ok(_)))
 }
 
 /// The signals that are obeyed. Made before anyone is told that the agent is there: one that came earlier would end it
@@ -135,5 +163,18 @@ impl Signals {
                 _ = self.hangup.recv() => reload::reload(keeper).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_fails_feeds_the_watchdog_and_one_that_hangs_does_not() {
+        let deadline = Duration::from_millis(200);
+        assert!(returned_in_time(tokio::spawn(async { Err::<(), _>("read-only file system") }), deadline).await);
+        assert!(!returned_in_time(tokio::spawn(std::future::pending::<Result<(), ()>>()), deadline).await);
+        assert!(!returned_in_time(tokio::spawn(async { panic!("on purpose") }), deadline).await);
     }
 }

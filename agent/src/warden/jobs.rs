@@ -117,7 +117,7 @@ mod tests {
         let wait = Arc::new(Mutex::new(wait));
         let hang = || {
             let wait = Arc::clone(&wait);
-            move || drop(wait.lock().unwrap().recv())
+            move || assert!(wait.lock().unwrap().recv().is_err())
         };
         slots.start("test", 1, hang()).unwrap();
         slots.start("test", 1, hang()).unwrap();

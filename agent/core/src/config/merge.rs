@@ -316,6 +316,14 @@ allow = ["web"]
     }
 
     #[test]
+    fn what_waits_for_a_restart_is_named() {
+        let config = main_file(GOOD).unwrap();
+        assert!(config.awaiting_restart(&config).is_empty());
+        let changed = with("mode = \"auto\"", "mode = \"tpm2\"\n[audit]\nkeep = 3\njournald = true\n[log]\nlevel = \"debug\"");
+        assert_eq!(config.awaiting_restart(&main_file(&changed).unwrap()), ["[seal]", "audit.keep"]);
+    }
+
+    #[test]
     fn a_conflict_names_both_places() {
         let drop_in = Source { file: "agent.d/nginx.toml", text: "[[identity]]\nname = \"web\"\nmatch = { uid = 1 }\n" };
         let error = parse(Source { file: "agent.toml", text: GOOD }, &[drop_in]).unwrap_err().to_string();
