@@ -3,6 +3,7 @@
 mod attestation;
 mod clock;
 mod damage;
+mod denials;
 mod first_light;
 mod lifecycle;
 mod openapi;

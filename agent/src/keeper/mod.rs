@@ -36,16 +36,19 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, replacement, rotation, schedule, store::Store, told};
+use identity::{lifecycle, pruning, replacement, rotation, schedule, store::Store, told};
 use state::{Change, Committed, OpenError, State, StateError, Table};
+pub use supervision::{Hardening, harden};
 
 /// How the keeper is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The main configuration file.
     pub config: PathBuf,
     /// For the system or one person.
     pub scope: Scope,
+    /// Done before there were threads.
+    pub hardening: Hardening,
 }
 
 /// Why the keeper ended.
@@ -113,7 +116,9 @@ pub struct Keeper {
     tokens: tokens::Tokens,
     roles: roles::Roles,
     rates: local::limits::Rates,
-    alarms: alarms::Alarms,
+    bodies: local::Bodies,
+    denials: local::denials::Denials,
+    alarms: Arc<alarms::Alarms>,
     metrics: PrometheusHandle,
     started_at: Moment,
     seal: SealStatus,
@@ -179,7 +184,8 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     let loaded = configuration::load(&main_file)?;
     logging::start(&loaded.config.log.level);
     let host = Host::new(&loaded.config, options.scope)?;
-    let memory_locked = supervision::harden();
+    options.hardening.report();
+    let memory_locked = options.hardening.memory_locked;
     sockets::prepare_directories(&host)?;
 
     let unsealed = seal::unseal(&host, &loaded.config.seal)?;
@@ -215,7 +221,8 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
     tokio::spawn(replacement::resume(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
-    tokio::spawn(supervision::prune(Arc::clone(&keeper)));
+    tokio::spawn(pruning::run(Arc::clone(&keeper)));
+    tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
@@ -246,8 +253,9 @@ async fn assemble(
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);
     }
-    let roles =
-        roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
+    let alarms = Arc::<alarms::Alarms>::default();
+    let roles = roles::Roles::new(&host, Arc::clone(&alarms))
+        .map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
     let config_status = ConfigStatus {
         files: files.iter().map(|file| file.display().to_string()).collect(),
         loaded_at: started_at,
@@ -270,7 +278,9 @@ async fn assemble(
         secrets: secrets::Secrets::default(),
         roles,
         rates: local::limits::Rates::default(),
-        alarms: alarms::Alarms::default(),
+        bodies: local::Bodies::default(),
+        denials: local::denials::Denials::default(),
+        alarms,
         metrics: supervision::start_metrics(),
         started_at,
         seal,
@@ -310,6 +320,7 @@ async fn stop(keeper: Arc<Keeper>) -> Result<(), KeeperError> {
     if tokio::time::timeout(Duration::from_secs(10), keeper.tasks.wait()).await.is_err() {
         tracing::warn!(open = keeper.tasks.len(), "some requests did not finish in time");
     }
+    local::denials::summarise(&keeper).await;
     let event = Event {
         time: clock::now(),
         kind: Kind::AgentStopped,

@@ -58,7 +58,7 @@ pub struct Alarm {
 /// How the root secret is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SealStatus {
-    /// `tpm2`, `host+tpm2`, `host`, `file`, or `systemd` when systemd unsealed it for us.
+    /// `tpm2`, `host+tpm2`, `host`, `file`, or `systemd` when systemd unsealed it for us and did not say how.
     pub mode: String,
     /// PCRs bound.
     pub pcrs: Vec<u8>,

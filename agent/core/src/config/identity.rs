@@ -139,9 +139,9 @@ pub struct Match {
     pub group: Option<String>,
     /// Name of a supplementary group.
     pub supplementary_group: Option<String>,
-    /// Absolute path of the executable. Not alone: its environment can subvert a trusted program.
+    /// Absolute path of the executable. Only beside `unit`, `uid` or `user`: it narrows within one user.
     pub exe: Option<String>,
-    /// SHA-256 of the executable, hex. Not alone either.
+    /// SHA-256 of the executable, hex. Only beside `unit`, `uid` or `user` too.
     pub sha256: Option<String>,
     /// System unit, e.g. `nginx.service`.
     pub unit: Option<String>,
@@ -157,11 +157,11 @@ impl Match {
                         supplementary_group, unit, cgroup"
                 .to_owned());
         }
-        let who = [self.uid.is_some(), self.user.is_some(), self.gid.is_some(), self.group.is_some()];
-        let rest = [self.supplementary_group.is_some(), self.unit.is_some(), self.cgroup.is_some()];
-        if !who.iter().chain(&rest).any(|&given| given) {
-            return Err("`exe` and `sha256` may not stand alone, since the environment of a trusted program can subvert it: \
-                        add a user, group, unit or cgroup"
+        // Whoever owns a user namespace may say which file it runs (prctl PR_SET_MM_MAP), whatever its groups and cgroup.
+        let one_user = self.unit.is_some() || self.uid.is_some() || self.user.is_some();
+        if !one_user && (self.exe.is_some() || self.sha256.is_some()) {
+            return Err("`exe` and `sha256` need `unit`, `uid` or `user` beside them, since any local user can make a process \
+                        that seems to run another program: add one of the three"
                 .to_owned());
         }
         if self.uid.is_some() && self.user.is_some() {

@@ -300,12 +300,26 @@ allow = ["web"]
     }
 
     #[test]
-    fn a_match_that_is_empty_or_rests_on_the_executable_alone_is_refused() {
+    fn a_match_that_is_empty_or_contradicts_itself_is_refused() {
         let line = "match = { user = \"www-data\", unit = \"nginx.service\" }";
         assert!(refusal(&with(line, "match = {}")).contains("at least one of"));
-        assert!(refusal(&with(line, "match = { exe = \"/bin/x\" }")).contains("may not stand alone"));
         assert!(refusal(&with(line, "match = { uid = 1, user = \"a\" }")).contains("not both"));
         assert!(refusal(&with(line, "match = { unit = \"nginx\" }")).contains("is not a unit name"));
+    }
+
+    #[test]
+    fn an_executable_counts_only_beside_the_unit_or_user_that_runs_it() {
+        let line = "match = { user = \"www-data\", unit = \"nginx.service\" }";
+        let digest = format!("sha256 = \"{}\"", "a".repeat(64));
+        for executable in ["exe = \"/bin/x\"", &digest] {
+            for beside in ["", ", gid = 33", ", group = \"a\"", ", supplementary_group = \"a\"", ", cgroup = \"/a\""] {
+                let error = refusal(&with(line, &format!("match = {{ {executable}{beside} }}")));
+                assert!(error.contains("need `unit`, `uid` or `user` beside them"), "{beside}: {error}");
+            }
+            for beside in ["uid = 33", "user = \"www-data\"", "unit = \"nginx.service\""] {
+                main_file(&with(line, &format!("match = {{ {executable}, {beside} }}"))).unwrap();
+            }
+        }
     }
 
     #[test]
@@ -314,6 +328,14 @@ allow = ["web"]
         assert!(refusal(&with(line, "reload = { signal = \"HUP\" }")).contains("`reload` takes one of"));
         assert!(refusal(&with(line, "reload = { signal = \"KILL\", pidfile = \"/x\" }")).contains("HUP, USR1"));
         assert!(refusal(&with(line, "reload = { command = [\"true\"] }")).contains("absolute path"));
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_named() {
+        let config = main_file(GOOD).unwrap();
+        assert!(config.awaiting_restart(&config).is_empty());
+        let changed = with("mode = \"auto\"", "mode = \"tpm2\"\n[audit]\nkeep = 3\njournald = true\n[log]\nlevel = \"debug\"");
+        assert_eq!(config.awaiting_restart(&main_file(&changed).unwrap()), ["[seal]", "audit.keep"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::status::issuer_statuses;
 use crate::keeper::clock;
 use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{lifecycle, revocation, rotation};
-use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::state::IssuedRecord;
 
@@ -50,13 +50,13 @@ fn identity_named(name: &str) -> Result<IdentityName, Failure> {
 }
 
 pub async fn rotate(call: &Call<'_>) -> Answer {
-    let RotateRequest { identity } = parse_json(&call.body)?;
+    let RotateRequest { identity } = call.json().await?;
     Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor(), Telling::Now).await?)
 }
 
 pub async fn revoke(call: &Call<'_>) -> Answer {
     let keeper = call.keeper;
-    let serials = match parse_json(&call.body)? {
+    let serials = match call.json().await? {
         RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
             revocation::revoke_serial(keeper, parsed, call.actor()).await?
@@ -77,7 +77,7 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
 }
 
 pub async fn rotate_issuer(call: &Call<'_>) -> Answer {
-    let RotateIssuerRequest { issuer, overlap_seconds } = parse_json(&call.body)?;
+    let RotateIssuerRequest { issuer, overlap_seconds } = call.json().await?;
     let keeper = call.keeper;
     let overlap = overlap_seconds.map_or(keeper.policy().config.ca.root_overlap.0, Duration::from_secs);
     if overlap > keeper.policy().config.ca.root_ttl.0 / 2 {

@@ -136,6 +136,7 @@ mod tests {
             validity: template.validity,
             signs_from: NOW,
             crl_next_update: Some(NOW.after(Duration::from_secs(1000))),
+            retired: false,
         };
         let key = Zeroizing::new(key.serialize_der());
         let issuer = StoredIssuer { fingerprint, certificate, key, crl: Arc::default(), crl_number: 0 };
@@ -163,6 +164,7 @@ mod tests {
             validity: Validity { not_before: NOW, not_after: NOW.after(Duration::from_secs(86_400 * 60)) },
             crl_next_update: Some(NOW.after(Duration::from_secs(86_400 * 30))),
             revoked: false,
+            retired: false,
         });
         let concerned = BTreeSet::from(["aa".to_owned(), "an issuer that ended".to_owned()]);
         assert!(due(&record, &concerned).is_empty());

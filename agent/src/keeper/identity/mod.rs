@@ -7,6 +7,7 @@ pub mod issuance;
 pub mod issuers;
 pub mod lifecycle;
 pub mod lists;
+pub mod pruning;
 pub mod reconcile;
 pub mod replacement;
 pub mod revocation;

@@ -18,10 +18,12 @@ use crate::keeper::state::{Change, Write};
 
 pub(super) async fn issue(call: &Call<'_>) -> Answer {
     let (identity, actor) = permitted(call, "issue").await?;
-    let request: IssueRequest = match call.body.is_empty() {
+    let body = call.body().await?;
+    let request: IssueRequest = match body.is_empty() {
         true => IssueRequest::default(),
-        false => parse_json(&call.body)?,
+        false => parse_json(&body)?,
     };
+    drop(body);
     let refused = |error: csr::CsrError| Problem::new(Code::BadRequest, error.to_string());
     let given = request.csr.map(|pem| csr::check(&pem, &identity)).transpose().map_err(refused)?;
     let (now, issuers) = (clock::now(), call.keeper.issuers());

@@ -351,6 +351,11 @@ impl State {
         verify::lines(&self.0.shared, after, limit)
     }
 
+    /// When the audit log's head was signed last, by the clock of that time.
+    pub fn last_signed_at(&self) -> Option<Moment> {
+        self.0.shared.progress.look(|stand| stand.signed.as_ref().map(|signed| signed.time))
+    }
+
     /// Checks the files of the audit log against themselves, the store and the signed heads. Reads all of them.
     pub fn audit_verify(&self) -> Result<(Report, Option<SignedHead>), StateError> {
         verify::verify(&self.0.shared)
