@@ -159,3 +159,12 @@ fn certificates_that_ended_leave_the_register_unless_the_clock_may_be_wrong() {
     wait_until("the ended ones are gone", 20, || recorded(&agent) < 10.0);
     agent.post("/v1/identities/web/certificates", &json!({})).ok();
 }
+
+#[test]
+fn a_misspelt_name_does_not_look_like_a_revocation() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    agent.file("web", "tls.key");
+    let said = agent.admin_post("/api/admin/revoke", &json!({ "identity": "wbe" })).problem(404);
+    assert!(said.contains("no identity \"wbe\" is declared"), "{said}");
+}

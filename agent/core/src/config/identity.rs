@@ -273,7 +273,7 @@ pub enum Reload {
 pub(super) struct RawReload {
     /// A systemd unit to reload.
     unit: Option<String>,
-    /// A signal: `HUP`, `USR1`, `USR2`, `WINCH` or `TERM`; with `pidfile`.
+    /// A signal: `HUP`, `USR1`, `USR2` or `WINCH`; with `pidfile`.
     signal: Option<String>,
     /// Absolute path of a pidfile.
     pidfile: Option<String>,
@@ -317,14 +317,14 @@ impl TryFrom<RawReload> for Reload {
     }
 }
 
+/// The warden sends no other (`agent/src/warden/reload/signal.rs`): none of these forces a process to end.
 fn signal_number(name: &str) -> Result<i32, String> {
     match name.strip_prefix("SIG").unwrap_or(name) {
         "HUP" => Ok(1),
         "USR1" => Ok(10),
         "USR2" => Ok(12),
-        "TERM" => Ok(15),
         "WINCH" => Ok(28),
-        _ => Err(format!("{name:?} is not one of the signals HUP, USR1, USR2, TERM, WINCH")),
+        _ => Err(format!("{name:?} is not a signal by which programs reload: HUP, USR1, USR2, WINCH")),
     }
 }
 

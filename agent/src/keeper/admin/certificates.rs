@@ -62,7 +62,14 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
             revocation::revoke_serial(keeper, parsed, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
-            let leaves = revocation::in_force(keeper, identity_named(&identity)?).await?;
+            let name = identity_named(&identity)?;
+            let declared = keeper.policy().identities.contains_key(&name);
+            let leaves = revocation::in_force(keeper, name).await?;
+            // In an emergency a misspelt name must not look like success.
+            if leaves.is_empty() && !declared {
+                let what = format!("no identity {identity:?} is declared, and none of that name has a certificate in force");
+                return Err(Problem::new(Code::NotFound, what).into());
+            }
             revocation::revoke_leaves(keeper, leaves, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint) } => {
