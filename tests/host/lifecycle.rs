@@ -106,14 +106,18 @@ fn a_person_runs_an_agent_without_root() {
 }
 
 #[test]
-fn no_thread_of_the_keeper_can_gain_a_privilege() {
+fn no_thread_of_keeper_or_warden_can_gain_a_privilege_or_make_every_system_call() {
     let mut agent = Agent::with_web();
     agent.start();
     agent.file("web", "tls.key");
     let mut threads = 0;
-    for thread in std::fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", agent.pid())).unwrap();
+    let pids: Vec<String> = children.split_whitespace().map(str::to_owned).chain([agent.pid().to_string()]).collect();
+    assert!(pids.len() >= 2, "the keeper has a warden");
+    let tasks = pids.iter().flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap());
+    for thread in tasks {
         let Ok(status) = std::fs::read_to_string(thread.unwrap().path().join("status")) else { continue };
-        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
         threads += 1;
     }
     assert!(threads > 2, "{threads}");

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::local::denials;
 use super::state::Table;
 use super::{Keeper, clock, configuring};
-use crate::ops::logging;
+use crate::ops::{confinement, logging};
 
 /// How long the store may take to answer the watchdog's question.
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,9 +32,10 @@ pub struct Hardening {
 pub fn harden() -> Hardening {
     let dumps = reverie_sys::process::set_nondumpable().err().map(|error| ("core dumps", error));
     let privileges = reverie_sys::process::set_no_new_privs().err().map(|error| ("new privileges", error));
+    let calls = confinement::give_up_system_calls().err().map(|error| ("system calls", error));
     let files = reverie_sys::process::raise_nofile_limit().err().map(|error| ("open files", error));
     let memory_locked = reverie_sys::process::lock_memory().unwrap_or(false);
-    Hardening { memory_locked, failures: [dumps, privileges, files].into_iter().flatten().collect() }
+    Hardening { memory_locked, failures: [dumps, privileges, calls, files].into_iter().flatten().collect() }
 }
 
 impl Hardening {

@@ -31,6 +31,7 @@ use reverie_core::ipc::warden::{Reply, Request};
 use reverie_sys::{peer, process};
 
 use crate::ops::channel::{ChannelError, Incoming, Replies, Server, stdin_channel};
+use crate::ops::confinement;
 use failure::Failure;
 use jobs::Slots;
 
@@ -99,6 +100,7 @@ fn harden() -> Result<(), Error> {
     let harden = |error: &dyn std::fmt::Display| Error::Harden(error.to_string());
     process::set_nondumpable().map_err(|error| harden(&error))?;
     process::set_no_new_privs().map_err(|error| harden(&error))?;
+    confinement::give_up_system_calls().unwrap_or_else(|error| tracing::warn!(%error, "the warden could not be confined"));
     caps::clear(None, caps::CapSet::Ambient).map_err(|error| harden(&error))?;
     caps::clear(None, caps::CapSet::Inheritable).map_err(|error| harden(&error))
 }
