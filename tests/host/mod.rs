@@ -14,3 +14,4 @@ mod revocation;
 mod secrets;
 mod services;
 mod tokens;
+mod tour;
