@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::id::{DnsName, IdentityName, SecretName, SpiffeId};
 use crate::ipc::prober::Preamble;
 use crate::moment::Span;
+use crate::renewal::Renewal;
 
 /// An `[[identity]]` as it is written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -30,6 +31,9 @@ pub(super) struct RawIdentity {
     /// Life of a certificate: `5m` to `30d`. Default `7d`.
     #[schemars(with = "Option<Span>")]
     pub(super) ttl: Option<Spanned<Span>>,
+    /// When its certificates are renewed. Default: at half of their life.
+    #[schemars(with = "Option<Renewal>")]
+    pub(super) renew: Option<Spanned<Renewal>>,
     /// Kind of key. Default `p256`.
     #[serde(default)]
     pub(super) key: KeyType,
@@ -77,6 +81,8 @@ pub struct Identity {
     pub ip: Vec<IpAddr>,
     /// Life of a certificate.
     pub ttl: Span,
+    /// When it is renewed.
+    pub renew: Renewal,
     /// Kind of key.
     pub key: KeyType,
     /// For a caller with several.

@@ -136,6 +136,11 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
             .map_err(|error: crate::id::InvalidName| source.error(&raw.name, error.to_string()))?,
     };
     let ttl = bounded(source, raw.ttl, Span::days(7), Identity::MIN_TTL, Identity::MAX_TTL, "a certificate's life")?;
+    if let Some(renew) = &raw.renew
+        && renew.get_ref().deadline.is_some_and(|deadline| deadline.0 > ttl.0 / 2)
+    {
+        return Err(source.error(renew, format!("`deadline` must be at most half of the certificate's life, which is {ttl}")));
+    }
     if let (Some(reload), None) = (&raw.reload, &raw.files) {
         return Err(source.error(reload, "`reload` needs `files`: without files there is nothing to read again"));
     }
@@ -148,6 +153,7 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
         dns: raw.dns,
         ip: raw.ip,
         ttl,
+        renew: raw.renew.map(Spanned::into_inner).unwrap_or_default(),
         key: raw.key,
         hint: raw.hint,
         matches: raw.matches.into_inner(),
@@ -257,6 +263,16 @@ allow = ["web"]
     #[test]
     fn a_wrong_value_is_refused_with_what_is_allowed() {
         for (line, instead, expected) in [
+            (
+                "ttl = \"7d\"",
+                "ttl = \"7d\"\nrenew = { window = \"2-4\" }",
+                "agent.toml:13:20: \"2-4\" is not a part of the day; write it in UTC, like \"02:00-04:00\" or \"22:30-01:00\"",
+            ),
+            (
+                "ttl = \"7d\"",
+                "ttl = \"7d\"\nrenew = { deadline = \"4d\" }",
+                "agent.toml:13:9: `deadline` must be at most half of the certificate's life, which is 7d",
+            ),
             ("ttl = \"7d\"", "ttl = \"1m\"", "agent.toml:12:7: a certificate's life must be from 5m to 30d, not 1m"),
             (
                 "name = \"web\"\n",

@@ -157,7 +157,7 @@ pub async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> 
         spiffe_id: declared.spiffe_id.clone(),
         serial: leaf.serial,
         validity: leaf.validity,
-        renew_at: renew_at(leaf.validity, u16::from_ne_bytes(jitter)),
+        renew_at: renew_at(leaf.validity, &declared.renew, u16::from_ne_bytes(jitter)),
         number: keeper.store.current(&declared.name).map_or(0, |before| before.number) + 1,
         issuer: leaf.issuer.clone(),
         chain_pem: leaf.chain_pem.clone(),
