@@ -7,4 +7,5 @@
 
 pub mod agent;
 pub mod http;
+pub mod openssl;
 pub mod programs;
