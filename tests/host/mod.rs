@@ -1,6 +1,7 @@
 //! One agent on one host.
 
 mod attestation;
+mod audit;
 mod clock;
 mod damage;
 mod first_light;
