@@ -3,6 +3,7 @@
 mod attestation;
 mod audit;
 mod clock;
+mod crowd;
 mod damage;
 mod first_light;
 mod lifecycle;
