@@ -9,6 +9,7 @@ mod first_light;
 mod lifecycle;
 mod openapi;
 mod overload;
+mod read_only;
 mod reference;
 mod requests;
 mod secrets;
