@@ -6,6 +6,7 @@ mod clock;
 mod crowd;
 mod damage;
 mod first_light;
+mod handover;
 mod lifecycle;
 mod openapi;
 mod overload;
