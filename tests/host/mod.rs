@@ -16,3 +16,5 @@ mod requests;
 mod secrets;
 mod services;
 mod tokens;
+mod verbs;
+mod verbs_refused;

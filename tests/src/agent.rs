@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Answer, request};
-use crate::programs::{built, text};
+use crate::programs::built;
 
 /// How long an agent may take to become ready or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -232,21 +232,6 @@ impl Agent {
     /// PUT on `admin.sock`.
     pub fn admin_put(&self, path: &str, body: &Value) -> Answer {
         request(&self.admin_socket(), "PUT", path, &[], body.to_string().as_bytes())
-    }
-
-    /// Runs `agentctl` against this agent.
-    pub fn ctl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(built("agentctl"));
-        command.env("REVERIE_RUN", self.run()).env("NO_COLOR", "1").args(arguments).stdin(Stdio::null());
-        command.output().expect("agentctl runs")
-    }
-
-    /// Runs `agentctl`, which must succeed; returns what it printed.
-    #[track_caller]
-    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
-        assert!(output.status.success(), "agentctl {arguments:?}: {}\n{}\n{}", output.status, text(&output), self.log());
-        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A file of an identity, once it is there.
