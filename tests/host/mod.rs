@@ -13,6 +13,7 @@ mod overload;
 mod read_only;
 mod reference;
 mod requests;
+mod sealing;
 mod secrets;
 mod services;
 mod tokens;

@@ -64,7 +64,8 @@ impl Agent {
         self.configure_with_head("[seal]\nmode = \"file\"\n", configuration);
     }
 
-    fn configure_with_head(&self, head: &str, configuration: &str) {
+    /// The same with another head, as in [`Agent::with_head`].
+    pub fn configure_with_head(&self, head: &str, configuration: &str) {
         let text = format!(
             "trust_domain = \"example.org\"\nnode_id = \"host1.example.org\"\n[paths]\nrun = {:?}\nstate = {:?}\n{head}{configuration}",
             self.run(),
