@@ -16,6 +16,7 @@ mod requests;
 mod sealing;
 mod secrets;
 mod services;
+mod signals;
 mod tokens;
 mod verbs;
 mod verbs_refused;

@@ -131,15 +131,16 @@ impl Agent {
         begun.elapsed()
     }
 
-    /// Waits for a line on the notify socket.
-    pub fn wait_for_notice(&mut self, line: &str) {
+    /// Waits for a message with that line on the notify socket, past all that come before it; returns the message.
+    pub fn wait_for_notice(&mut self, line: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         loop {
-            if let Ok(count) = self.notify.recv(&mut buffer)
-                && String::from_utf8_lossy(&buffer[..count]).lines().any(|notice| notice == line)
-            {
-                return;
+            if let Ok(count) = self.notify.recv(&mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..count]);
+                if message.lines().any(|notice| notice == line) {
+                    return message.into_owned();
+                }
             }
             let ended = self.process.as_mut().expect("a running agent").try_wait().expect("a status");
             assert!(ended.is_none(), "the agent ended with {ended:?}:\n{}", self.log());
