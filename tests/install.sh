@@ -14,8 +14,8 @@ build=(gcc libc6-dev)
 demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
     libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
 # The real components the tests run, and a systemd with bus and polkit for the box.
-test=("${demo[@]}" make python3 faketime systemd-sysv libpam-systemd dbus polkitd util-linux iproute2 procps socat man-db
-    redis-server redis-tools postgresql postgresql-client)
+test=("${demo[@]}" make python3 faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount e2fsprogs iproute2 procps
+    socat man-db redis-server redis-tools postgresql postgresql-client)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;

@@ -75,7 +75,7 @@ pub(crate) fn status() -> Status {
         roots: vec![issuer("signing", None)],
         intermediates: vec![issuer("trusted", Some("ab")), issuer("signing", Some("ab"))],
         identities: 1,
-        secrets: 2,
+        secrets: Some(2),
         run: "/run/reverie".into(),
         audit_seq: 3,
         config: ConfigStatus { files: vec!["/etc/reverie/agent.toml".into()], loaded_at: day(1), refused: None },

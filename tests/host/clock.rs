@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::{output, text, wait_until};
+use reverie_tests::openssl;
+use reverie_tests::programs::wait_until;
 use serde_json::json;
 
 /// The library alone: the program `faketime` would stand between us and the agent.
@@ -28,12 +29,8 @@ fn with_a_clock_of_its_own(agent: &mut Agent) -> PathBuf {
 
 /// Does what lies in the files verify by the true clock, revocation of the whole chain included?
 fn verifies(agent: &Agent) -> Result<(), String> {
-    let path = |file: &str| agent.run().join("certs/web").join(file).display().to_string();
-    let (chain, roots, lists) = (path("tls.crt"), path("ca.crt"), path("crl.pem"));
-    let arguments =
-        ["verify", "-x509_strict", "-crl_check_all", "-CRLfile", &lists, "-CAfile", &roots, "-untrusted", &chain, &chain];
-    let output = output("openssl", &arguments);
-    if output.status.success() { Ok(()) } else { Err(text(&output)) }
+    let files = agent.run().join("certs/web");
+    openssl::verifies(&files, &files)
 }
 
 fn alarms(agent: &Agent) -> String {

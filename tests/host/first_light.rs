@@ -1,6 +1,7 @@
 //! The main job: a service gets its identity, keeps it fresh, and nobody else can.
 
 use reverie_tests::agent::Agent;
+use reverie_tests::openssl::verifies;
 use reverie_tests::programs::run;
 use serde_json::json;
 
@@ -57,13 +58,21 @@ fn a_restart_loses_nothing_and_touches_no_file() {
 }
 
 #[test]
-fn rotation_gives_a_new_serial_that_still_verifies() {
+fn rotation_gives_a_new_serial_and_a_new_key_that_still_verify() {
     let mut agent = Agent::with_web();
     agent.start();
-    let before = agent.file_serial("web");
+    let files = agent.run().join("certs/web");
+    let key = |agent: &Agent| run("openssl", &["pkey", "-in", &agent.file_path("web", "tls.key"), "-pubout"]);
+    let (serial, old_key, roots) = (agent.file_serial("web"), key(&agent), agent.file("web", "ca.crt"));
+    verifies(&files, &files).unwrap();
+
     let rotated = agent.admin_post("/api/admin/rotate", &json!({ "identity": "web" })).ok();
     assert_eq!(rotated["published"], true);
-    let after = agent.file_serial("web");
-    assert_eq!(rotated["certificate"]["serial"], after.as_str());
-    assert_ne!(before, after);
+    assert_eq!(rotated["certificate"]["serial"], agent.file_serial("web").as_str());
+    assert_ne!(serial, agent.file_serial("web"));
+    verifies(&files, &files).unwrap();
+    let leaf = run("openssl", &["x509", "-in", &agent.file_path("web", "tls.crt"), "-noout", "-pubkey"]);
+    assert_eq!(key(&agent), leaf, "the pair belongs together");
+    assert_ne!(key(&agent), old_key);
+    assert_eq!(agent.file("web", "ca.crt"), roots);
 }

@@ -1,17 +1,25 @@
 //! One agent on one host.
 
 mod attestation;
+mod audit;
 mod clock;
+mod crowd;
 mod damage;
 mod denials;
 mod first_light;
+mod handover;
 mod lifecycle;
 mod openapi;
 mod overload;
+mod read_only;
 mod reference;
 mod requests;
 mod revocation;
+mod sealing;
 mod secrets;
 mod services;
+mod signals;
 mod tokens;
 mod tour;
+mod verbs;
+mod verbs_refused;

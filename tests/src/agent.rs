@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Answer, request};
-use crate::programs::{built, text};
+use crate::programs::built;
 
 /// How long an agent may take to become ready or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +64,8 @@ impl Agent {
         self.configure_with_head("[seal]\nmode = \"file\"\n", configuration);
     }
 
-    fn configure_with_head(&self, head: &str, configuration: &str) {
+    /// The same with another head, as in [`Agent::with_head`].
+    pub fn configure_with_head(&self, head: &str, configuration: &str) {
         let text = format!(
             "trust_domain = \"example.org\"\nnode_id = \"host1.example.org\"\n[paths]\nrun = {:?}\nstate = {:?}\n{head}{configuration}",
             self.run(),
@@ -130,15 +131,16 @@ impl Agent {
         begun.elapsed()
     }
 
-    /// Waits for a line on the notify socket.
-    pub fn wait_for_notice(&mut self, line: &str) {
+    /// Waits for a message with that line on the notify socket, past all that come before it; returns the message.
+    pub fn wait_for_notice(&mut self, line: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut buffer = [0; 4096];
         loop {
-            if let Ok(count) = self.notify.recv(&mut buffer)
-                && String::from_utf8_lossy(&buffer[..count]).lines().any(|notice| notice == line)
-            {
-                return;
+            if let Ok(count) = self.notify.recv(&mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..count]);
+                if message.lines().any(|notice| notice == line) {
+                    return message.into_owned();
+                }
             }
             let ended = self.process.as_mut().expect("a running agent").try_wait().expect("a status");
             assert!(ended.is_none(), "the agent ended with {ended:?}:\n{}", self.log());
@@ -232,21 +234,6 @@ impl Agent {
     /// PUT on `admin.sock`.
     pub fn admin_put(&self, path: &str, body: &Value) -> Answer {
         request(&self.admin_socket(), "PUT", path, &[], body.to_string().as_bytes())
-    }
-
-    /// Runs `agentctl` against this agent.
-    pub fn ctl(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(built("agentctl"));
-        command.env("REVERIE_RUN", self.run()).env("NO_COLOR", "1").args(arguments).stdin(Stdio::null());
-        command.output().expect("agentctl runs")
-    }
-
-    /// Runs `agentctl`, which must succeed; returns what it printed.
-    #[track_caller]
-    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
-        assert!(output.status.success(), "agentctl {arguments:?}: {}\n{}\n{}", output.status, text(&output), self.log());
-        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// A file of an identity, once it is there.

@@ -1,10 +1,12 @@
 //! A small HTTP/1.1 client over unix sockets, written for the tests alone.
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 /// An answer.
@@ -88,4 +90,11 @@ pub fn read_answer(stream: &mut UnixStream) -> Answer {
         }
     }
     Answer { status, head, body }
+}
+
+/// Did the server close this connection? Asked without reading from it.
+pub fn is_cut(stream: &UnixStream) -> bool {
+    let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO).expect("poll");
+    asked[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }

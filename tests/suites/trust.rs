@@ -1,9 +1,10 @@
 //! Roots, intermediates and revocation lists, judged by OpenSSL.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::{output, text, wait_until};
+use reverie_tests::openssl::verifies;
+use reverie_tests::programs::wait_until;
 use serde_json::json;
 
 /// A copy of an identity's files, as a client keeps them.
@@ -14,16 +15,6 @@ fn keep(agent: &Agent, name: &str) -> PathBuf {
         std::fs::write(folder.join(file), agent.file("web", file)).unwrap();
     }
     folder
-}
-
-/// Does the leaf in `leaf` verify with roots and lists of `trust`, revocation of the whole chain checked?
-fn verifies(leaf: &Path, trust: &Path) -> Result<(), String> {
-    let path = |folder: &Path, file: &str| folder.join(file).display().to_string();
-    let (chain, roots, lists) = (path(leaf, "tls.crt"), path(trust, "ca.crt"), path(trust, "crl.pem"));
-    let arguments =
-        ["verify", "-x509_strict", "-crl_check_all", "-CRLfile", &lists, "-CAfile", &roots, "-untrusted", &chain, &chain];
-    let output = output("openssl", &arguments);
-    if output.status.success() { Ok(()) } else { Err(text(&output)) }
 }
 
 #[test]

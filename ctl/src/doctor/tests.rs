@@ -36,7 +36,7 @@ fn status() -> Status {
         roots: vec![issuer()],
         intermediates: vec![issuer()],
         identities: 1,
-        secrets: 0,
+        secrets: Some(0),
         run: "/run/reverie".into(),
         audit_seq: 12,
         config: ConfigStatus { files: vec!["/etc/reverie/agent.toml".into()], loaded_at: days(-1), refused: None },

@@ -34,7 +34,7 @@ fn render(status: &Status) -> String {
         ("attested by pidfd", yes_no(status.pidfd_attestation)),
         ("memory locked", yes_no(status.memory_locked)),
         ("identities", status.identities.to_string()),
-        ("secrets", status.secrets.to_string()),
+        ("secrets", status.secrets.map_or_else(|| "unknown: the store cannot be read".to_owned(), |count| count.to_string())),
         ("files under", status.run.clone()),
         ("audit events", status.audit_seq.to_string()),
         ("configuration", format!("{}, read {}", status.config.files.join(", "), date(status.config.loaded_at))),

@@ -81,7 +81,7 @@ fn render(look: &Look) -> String {
         plain(&status.node_id),
         date(status.started_at),
         status.identities,
-        status.secrets,
+        status.secrets.map_or_else(|| "unknown".to_owned(), |secrets| secrets.to_string()),
         status.audit_seq,
     );
     for alarm in &status.alarms {

@@ -34,8 +34,8 @@ pub struct Status {
     pub intermediates: Vec<IssuerStatus>,
     /// Declared identities.
     pub identities: usize,
-    /// Secrets with a value.
-    pub secrets: usize,
+    /// Secrets with a value; absent while the store cannot be read.
+    pub secrets: Option<usize>,
     /// Where the files are published.
     pub run: String,
     /// Number of the last audit event.

@@ -43,11 +43,15 @@ fn describe(operation: Operation, generator: &mut SchemaGenerator) -> Value {
         Operation::Metrics => "text/plain",
         _ => "application/json",
     };
+    let mut content = Map::from_iter([(media.to_owned(), json!({ "schema": response }))]);
+    if let Some(other) = other_media(operation) {
+        content.insert(other.to_owned(), json!({ "schema": { "type": "string" } }));
+    }
     let mut entry = json!({
         "operationId": operation.id(),
         "summary": operation.summary(),
         "tags": [match operation.surface() { Surface::Local => "agent.sock", Surface::Admin => "admin.sock" }],
-        "responses": { "200": { "description": "Done", "content": { media: { "schema": response } } }, "default": problem },
+        "responses": { "200": { "description": "Done", "content": content }, "default": problem },
     });
     if let Some(request) = request {
         entry["requestBody"] = json!({ "content": { "application/json": { "schema": request } } });
@@ -63,6 +67,15 @@ fn describe(operation: Operation, generator: &mut SchemaGenerator) -> Value {
         entry["parameters"] = Value::Array(parameters);
     }
     entry
+}
+
+/// What `?format=` gives instead of JSON.
+fn other_media(operation: Operation) -> Option<&'static str> {
+    match operation {
+        Operation::Bundle | Operation::Crl => Some("application/x-pem-file"),
+        Operation::ReadSecret | Operation::RevealSecret => Some("application/octet-stream"),
+        _ => None,
+    }
 }
 
 /// Query parameters of an operation.
@@ -115,6 +128,7 @@ fn bodies(operation: Operation, g: &mut SchemaGenerator) -> (Option<Value>, Valu
             None,
             json!({
                 "type": "object",
+                "required": ["lines", "head"],
                 "properties": { "lines": { "type": "array", "items": { "type": "string" } }, "head": of::<crate::audit::ChainHead>(g) },
             }),
         ),

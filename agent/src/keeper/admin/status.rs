@@ -1,6 +1,6 @@
 //! The agent's state, for people and for monitoring.
 
-use reverie_core::api::admin::{AdminIdentity, AllIdentities, Health, IssuerStatus, Status};
+use reverie_core::api::admin::{AdminIdentity, Alarm, AllIdentities, Health, IssuerStatus, Status};
 use reverie_core::api::{Code, Problem};
 use reverie_core::ca;
 use reverie_core::id::IdentityName;
@@ -15,6 +15,13 @@ pub fn status(call: &Call<'_>) -> Answer {
     let keeper = call.keeper;
     let (roots, intermediates) = issuer_statuses(keeper);
     let policy = keeper.policy();
+    // A store that cannot be read is when this is asked: it is an alarm here, not a refusal.
+    let (secrets, unread) = match keeper.secrets.all(&keeper.state) {
+        Ok(secrets) => (Some(secrets.len()), None),
+        Err(error) => (None, Some(Alarm { subject: "store".to_owned(), message: error.to_string(), since: clock::now() })),
+    };
+    let mut alarms = keeper.alarms.all();
+    alarms.extend(unread.filter(|unread| alarms.iter().all(|alarm| alarm.subject != unread.subject)));
     Reply::json(&Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         trust_domain: keeper.host.trust_domain.to_string(),
@@ -22,14 +29,14 @@ pub fn status(call: &Call<'_>) -> Answer {
         started_at: keeper.started_at,
         pid: std::process::id(),
         ready: why_not_ready(keeper).is_none(),
-        alarms: keeper.alarms.all(),
+        alarms,
         seal: keeper.seal.clone(),
         pidfd_attestation: keeper.pidfd_attestation,
         memory_locked: keeper.memory_locked,
         roots,
         intermediates,
         identities: policy.identities.len(),
-        secrets: keeper.secrets.all(&keeper.state)?.len(),
+        secrets,
         run: keeper.host.run.display().to_string(),
         audit_seq: keeper.state.audit_head().seq,
         config: keeper.config_status(),

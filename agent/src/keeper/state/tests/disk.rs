@@ -131,82 +131,126 @@ fn when_the_audit_files_cannot_be_written_nothing_is_changed() {
     assert_eq!((report.faults, report.events), (vec![], state.audit_head().seq));
 }
 
-/// A small file system in memory; only root can have one.
-struct SmallDisk(tempfile::TempDir);
+/// By name, so that whoever is not root can leave them out: `cargo test -- --skip as_root`.
+mod as_root {
+    use std::path::Path;
+    use std::process::Command;
 
-impl SmallDisk {
-    fn mount(kib: u32) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let size = format!("size={kib}k,mode=0700");
-        let status =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "reverie-test"]).arg(directory.path()).status();
-        assert!(status.unwrap().success(), "mount");
-        Self(directory)
+    use super::*;
+
+    #[track_caller]
+    fn run(program: &str, arguments: &[&str], path: &Path) {
+        let output = Command::new(program).args(arguments).arg(path).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn remount(&self, options: &str) {
-        let option = format!("remount,{options}");
-        let status = std::process::Command::new("mount").args(["-o", &option]).arg(self.0.path()).status();
-        assert!(status.unwrap().success(), "mount -o {option}");
-    }
-}
+    /// A small file system of its own, gone with the test.
+    struct Disk(tempfile::TempDir);
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-#[test]
-fn a_disk_that_really_fills_up_loses_nothing_and_recovers() {
-    if !nix::unistd::geteuid().is_root() {
-        // The same is tested with injected errors; a real full disk needs root.
-        return;
-    }
-    let disk = SmallDisk::mount(1024);
-    let mut place = Place::new();
-    place.options.directory = disk.0.path().join("state");
-    let state = place.open();
-    let (mut number, mut acknowledged) = (0, vec![]);
-    let error = loop {
-        number += 1;
-        match state.commit_blocking(put(number)) {
-            Ok(_) => acknowledged.push(number),
-            Err(error) => break error,
+    impl Disk {
+        fn new() -> Self {
+            assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+            Self(tempfile::tempdir().unwrap())
         }
-        assert!(number < 100_000, "the disk does not fill up");
-    };
-    assert!(error.to_string().contains("free space"), "{error}");
-    assert!(state.commit_blocking(put(number)).is_err());
-    disk.remount("size=8192k");
-    recovers(&state, 200_000);
-    acknowledged.push(200_000);
-    assert!(acknowledged.iter().all(|number| has(&state, *number)));
-    let (report, _) = state.audit_verify().unwrap();
-    assert!(report.is_whole(), "{:?}", report.faults);
-    state.close();
-    let state = place.open();
-    assert!(acknowledged.iter().all(|number| has(&state, *number)));
-    state.close();
-}
 
-#[test]
-fn a_directory_that_becomes_read_only_fails_changes_until_it_is_writable_again() {
-    if !nix::unistd::geteuid().is_root() {
-        // The same is tested with injected errors; remounting needs root.
-        return;
+        /// In memory; it can grow.
+        fn in_memory(kib: u32) -> Self {
+            let disk = Self::new();
+            std::fs::create_dir(disk.mounted()).unwrap();
+            run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k,mode=0700"), "reverie-test"], &disk.mounted());
+            disk
+        }
+
+        /// In a file; it can fail as a real one does.
+        fn in_a_file(mib: u64) -> Self {
+            let disk = Self::new();
+            std::fs::create_dir(disk.mounted()).unwrap();
+            std::fs::File::create(disk.image()).unwrap().set_len(mib << 20).unwrap();
+            run("mkfs.ext4", &["-q"], &disk.image());
+            disk.mount();
+            disk
+        }
+
+        fn image(&self) -> std::path::PathBuf {
+            self.0.path().join("image")
+        }
+
+        fn mounted(&self) -> std::path::PathBuf {
+            self.0.path().join("mounted")
+        }
+
+        fn mount(&self) {
+            run("mount", &["-o", "loop,errors=remount-ro", self.image().to_str().unwrap()], &self.mounted());
+        }
+
+        /// What ext4 does when it meets an error: read-only from here on, whatever is open. An ordinary remount is
+        /// refused while a file is open for writing.
+        fn fail(&self) {
+            run("mount", &["-o", "remount,abort"], &self.mounted());
+        }
     }
-    let disk = SmallDisk::mount(8192);
-    let mut place = Place::new();
-    place.options.directory = disk.0.path().join("state");
-    let state = place.open();
-    put_all(&state, 1..=5);
-    state.close();
-    disk.remount("ro");
-    let error = place.try_open(&root()).unwrap_err();
-    assert!(error.to_string().contains("mounted writable"), "{error}");
-    disk.remount("rw");
-    let state = place.open();
-    assert!(has(&state, 5));
-    state.close();
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("--lazy").arg(self.mounted()).output();
+        }
+    }
+
+    fn place_on(disk: &Disk) -> Place {
+        let mut place = Place::new();
+        place.options.directory = disk.mounted().join("state");
+        place
+    }
+
+    #[test]
+    fn a_disk_that_really_fills_up_loses_nothing_and_recovers() {
+        let disk = Disk::in_memory(1024);
+        let place = place_on(&disk);
+        let state = place.open();
+        let (mut number, mut acknowledged) = (0, vec![]);
+        let error = loop {
+            number += 1;
+            match state.commit_blocking(put(number)) {
+                Ok(_) => acknowledged.push(number),
+                Err(error) => break error,
+            }
+            assert!(number < 100_000, "the disk does not fill up");
+        };
+        assert!(error.to_string().contains("free space"), "{error}");
+        assert!(state.commit_blocking(put(number)).is_err());
+        run("mount", &["-o", "remount,size=8192k"], &disk.mounted());
+        recovers(&state, 200_000);
+        acknowledged.push(200_000);
+        assert!(acknowledged.iter().all(|number| has(&state, *number)));
+        let (report, _) = state.audit_verify().unwrap();
+        assert!(report.is_whole(), "{:?}", report.faults);
+        state.close();
+        let state = place.open();
+        assert!(acknowledged.iter().all(|number| has(&state, *number)));
+        state.close();
+    }
+
+    #[test]
+    fn a_file_system_that_becomes_read_only_fails_changes_until_it_is_mounted_anew() {
+        let disk = Disk::in_a_file(16);
+        let place = place_on(&disk);
+        let state = place.open();
+        put_all(&state, 1..=5);
+        let head = state.audit_head();
+        disk.fail();
+        for number in 6..=8 {
+            let error = state.commit_blocking(put(number)).unwrap_err();
+            assert!(error.to_string().contains("Read-only file system"), "{error}");
+        }
+        assert_eq!(state.audit_head(), head);
+        state.close();
+        let error = place.try_open(&root()).unwrap_err();
+        assert!(error.to_string().contains("mounted writable"), "{error}");
+
+        run("umount", &[], &disk.mounted());
+        disk.mount();
+        let state = place.open();
+        recovers(&state, 9);
+        assert_whole(&place, state, &[1, 2, 3, 4, 5, 9], &[6, 7, 8]);
+    }
 }
