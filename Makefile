@@ -38,8 +38,7 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 .PHONY: bench
 bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
 	cargo build --release
-	$(TARGET)/release/agentctl bench issue
-	$(TARGET)/release/agentctl bench whoami
+	tests/bench/run.sh $(TARGET)/release
 
 .PHONY: deb
 deb: ## the Debian package, in target/debian

@@ -29,6 +29,17 @@ put 644 units/sysusers.conf usr/lib/sysusers.d/reverie.conf
 put 644 units/tmpfiles.conf usr/lib/tmpfiles.d/reverie.conf
 put 644 units/polkit.rules usr/share/polkit-1/rules.d/40-reverie.rules
 put 644 LICENSE usr/share/doc/reverie/copyright
+
+manual() { mkdir -p "$root/usr/share/man/man${1##*.}"; gzip -9n <"$1" >"$root/usr/share/man/man${1##*.}/${1##*/}.gz"; }
+pages=$(mktemp -d)
+trap 'rm -rf "$root" "$pages"' EXIT
+"$bindir/agentctl" man --dir "$pages" >/dev/null
+for page in docs/man/* "$pages"/*; do manual "$page"; done
+completion() { mkdir -p "$root/usr/share/$2"; "$bindir/agentctl" completions "$1" >"$root/usr/share/$2/$3"; }
+completion bash bash-completion/completions agentctl
+completion zsh zsh/vendor-completions _agentctl
+completion fish fish/vendor_completions.d agentctl.fish
+
 for page in README.md CHANGELOG.md; do [ ! -e $page ] || put 644 $page usr/share/doc/reverie/$page; done
 
 # The newest symbol version the binaries ask of the C library is the oldest library they run with.

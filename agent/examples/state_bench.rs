@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reverie_agent::keeper::state::{AuditOptions, Change, IssuedRecord, Options, State, Table, Write};
+use reverie_agent::keeper::state::{AuditOptions, CertificateKind, Change, IssuedRecord, Options, State, Table, Write};
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::Serial;
 use reverie_core::caller::Pinning;
@@ -59,6 +59,7 @@ fn issue() -> Change {
     let (identity, now) = (format!("identity-{}", number % 100), now());
     let record = IssuedRecord {
         serial: Serial::at(now, random),
+        kind: CertificateKind::Leaf,
         identity: identity.parse().unwrap(),
         spiffe_id: format!("spiffe://example.org/{identity}").parse().unwrap(),
         issuer: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
@@ -157,7 +158,7 @@ fn main() {
         path.join("store.redb").metadata().unwrap().len() >> 20
     );
     let (newest, _) = timed("newest 1000", || state.issued_newest(now(), 1000).unwrap());
-    timed("certificates of one identity", || state.issued_of(&newest[0].identity, now()).unwrap().len());
+    timed("certificates of one identity", || state.in_force(&newest[0].identity, now(), usize::MAX).unwrap().0.len());
     timed("one by serial", || state.issued(newest[500].serial).unwrap().unwrap());
     timed("revoke 1000, each durable, one after the other", || {
         for record in &newest {
@@ -171,6 +172,10 @@ fn main() {
     let state = timed("open", || open(&path));
     println!("after opening: RSS {:.0} MiB, alarms {:?}", resident_mib(), state.alarms());
     let later = now().after(Duration::from_secs(7200));
-    let pruned = timed("prune all", || runtime.block_on(state.prune_issued(later)).unwrap());
+    let pruned = timed("prune all", || {
+        std::iter::repeat_with(|| runtime.block_on(state.prune_issued(later)).unwrap())
+            .take_while(|pruned| *pruned > 0)
+            .sum::<usize>()
+    });
     println!("pruned {pruned}");
 }

@@ -56,7 +56,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and version come this way too. 64 is EX_USAGE (sysexits.h).
+            let _ = said.print();
+            return if said.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
     let scope = match cli.daemon.user {
         true => Scope::User,
         false => Scope::System,
@@ -89,13 +96,15 @@ fn report<E: std::fmt::Display>(result: Result<(), E>, code: impl FnOnce(&E) -> 
 
 fn run_keeper(daemon: Daemon, scope: Scope) -> Result<(), KeeperError> {
     let config = daemon.config.map_or_else(|| scope.default_config(), Ok)?;
+    // Threads inherit it; one that is there already would not have it.
+    let hardening = keeper::harden();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)))
         .thread_name("keeper")
         .enable_all()
         .build()
         .map_err(|error| KeeperError::Io { what: "cannot start threads".to_owned(), error })?;
-    let result = runtime.block_on(keeper::run(keeper::Options { config, scope }));
+    let result = runtime.block_on(keeper::run(keeper::Options { config, scope, hardening }));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }

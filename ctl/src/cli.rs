@@ -63,6 +63,7 @@ enum Verb {
     Init(verb::init::Args),
     Status(verb::status::Args),
     Doctor(verb::doctor::Args),
+    Top(verb::top::Args),
     Whoami(verb::whoami::Args),
     Explain(verb::explain::Args),
     #[command(subcommand)]
@@ -84,6 +85,7 @@ enum Verb {
     Config(verb::config::Verb),
     #[command(subcommand)]
     Bench(verb::bench::Verb),
+    Demo(verb::demo::Args),
     Completions(verb::completions::Args),
     Man(verb::man::Args),
     Openapi(verb::openapi::Args),
@@ -117,6 +119,7 @@ impl Cli {
             Verb::Init(args) => args.run(session),
             Verb::Status(args) => args.run(session).await,
             Verb::Doctor(args) => args.run(session).await,
+            Verb::Top(args) => args.run(session).await,
             Verb::Whoami(args) => args.run(session).await,
             Verb::Explain(args) => args.run(session).await,
             Verb::Identity(verb) => verb.run(session).await,
@@ -130,6 +133,7 @@ impl Cli {
             Verb::Audit(verb) => verb.run(session).await,
             Verb::Config(verb) => verb.run(session),
             Verb::Bench(verb) => verb.run(session).await,
+            Verb::Demo(args) => args.run(session).await,
             Verb::Completions(args) => args.run(session),
             Verb::Man(args) => args.run(session),
             Verb::Openapi(args) => args.run(session),

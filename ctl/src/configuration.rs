@@ -83,6 +83,11 @@ impl Files {
     }
 }
 
+/// The text of one file, within the same bounds.
+pub(crate) fn read_main(path: &Path) -> Result<String, Failure> {
+    File::read(path.to_owned()).map(|file| file.text)
+}
+
 /// A wrong configuration, exit 78.
 pub(crate) fn refused(error: ConfigError) -> Failure {
     Failure::new(Exit::Config, error).advise("correct it there; `agentctl config schema` lists every key")

@@ -114,7 +114,7 @@ fn default_advice(code: Code) -> Option<&'static str> {
         Code::BadToken => "look at the token with `agentctl token inspect`, or ask for a new one",
         Code::NotFound => "check the name: `agentctl identity list`, `agentctl secret list`, `agentctl cert list`",
         Code::Conflict => "look at the present state: `agentctl status`",
-        Code::BadRequest => "compare the certificate request with `agentctl identity show NAME`",
+        Code::BadRequest => "correct what the message names, then run the command again",
         Code::TooMany => "wait a moment and try again",
         Code::CallerGone => "run the command again",
         Code::Unavailable => "`agentctl doctor` says what is wrong",

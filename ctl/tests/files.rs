@@ -152,3 +152,27 @@ fn a_wrong_configuration_is_named_by_file_line_and_column() {
     assert_eq!(transcript.run(&["config", "check", "etc"]).exit, 74);
     transcript.matches("error-config");
 }
+
+#[test]
+fn a_configuration_is_converted_and_only_if_it_is_one() {
+    let mut transcript = Transcript::alone();
+    transcript.write("good.toml", "trust_domain = \"example.org\"\n[[identity]]\nname = \"web\"\nmatch = { uid = 33 }\n");
+    assert_eq!(transcript.run(&["config", "convert", "good.toml"]).exit, 0);
+    transcript
+        .write("good.json", r#"{ "trust_domain": "example.org", "identity": [{ "name": "web", "match": { "uid": 33 } }] }"#);
+    assert_eq!(transcript.run(&["config", "convert", "good.json"]).exit, 0);
+    transcript.write("wrong.json", r#"{ "trust_domain": "example.org", "identitty": [] }"#);
+    assert_eq!(transcript.run(&["config", "convert", "wrong.json"]).exit, 78);
+    transcript.write("empty.json", r#"{ "trust_domain": null }"#);
+    assert_ne!(transcript.run(&["config", "convert", "empty.json"]).exit, 0);
+    transcript.write("half.json", r#"{ "trust_domain": "#);
+    assert_eq!(transcript.run(&["config", "convert", "half.json"]).exit, 65);
+    transcript.matches("config-convert");
+}
+
+#[test]
+fn a_demo_without_its_agent_says_how_to_name_it() {
+    let mut transcript = Transcript::alone();
+    assert_eq!(transcript.run(&["demo", "--agent", "/nowhere/reverie-agent"]).exit, 66);
+    transcript.matches("error-demo");
+}

@@ -29,6 +29,16 @@ fn the_caller_learns_who_it_is_and_why() {
 }
 
 #[test]
+fn alarms_renewals_and_events_are_looked_at_again_and_again() {
+    let mut transcript = Transcript::with(healthy);
+    both(&mut transcript, &["top", "-n", "1"]);
+    transcript.matches("top");
+    let twice = Transcript::with(healthy).run(&["top", "-n", "2", "--every", "10ms", "--json"]);
+    assert_eq!((twice.exit, twice.out.lines().count()), (0, 2));
+    assert!(twice.out.lines().last().unwrap().contains("\"events_per_second\":0.0"));
+}
+
+#[test]
 fn identities_are_listed_for_an_administrator() {
     let mut transcript = Transcript::with(healthy);
     both(&mut transcript, &["identity", "list"]);

@@ -98,3 +98,34 @@ fn a_program_mounted_over_a_trusted_path_is_not_the_trusted_program() {
     let honest = output("sh", &["-c", &format!("{path} {ask}")]);
     assert!(text(&honest).contains("\"identities\":[\"trusted\"]"), "{}", text(&honest));
 }
+
+#[test]
+fn a_digest_rule_of_one_user_costs_nobody_else_his_attestation() {
+    let mut agent = Agent::new("");
+    let digest = "a".repeat(64);
+    agent.configure(&format!(
+        "{}[[identity]]\nname = \"digested\"\nmatch = {{ uid = 4300, sha256 = \"{digest}\" }}\n",
+        Agent::web()
+    ));
+    agent.start();
+    // Each has an executable of its own that takes long to digest, and all ask at once.
+    let script = "cp $(command -v curl) $1/c$2 && truncate -s 250M $1/c$2 && exec $1/c$2 --silent --unix-socket $3 http://localhost/v1/whoami";
+    let directory = agent.path().join("many");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let as_uid = |uid: &str, n: usize| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", uid, "--regid", uid, "--clear-groups", "sh", "-c", script, "sh"]);
+        command.arg(&directory).arg(format!("{uid}-{n}")).arg(agent.agent_socket());
+        command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let crowd: Vec<_> = (0..24).map(|n| as_uid(if n % 2 == 0 { "4242" } else { "4300" }, n)).collect();
+    for _ in 0..20 {
+        assert_eq!(agent.get("/v1/whoami").ok()["identities"], serde_json::json!(["web"]));
+    }
+    for one in crowd {
+        let said = text(&one.wait_with_output().unwrap());
+        assert!(said.contains("\"identities\":[]"), "attested, whatever its executable: {said}");
+        assert!(!said.contains("\"uid\":4242") || said.contains("\"sha256\":null"), "whose digest can help nobody: {said}");
+    }
+}

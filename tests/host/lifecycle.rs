@@ -1,8 +1,10 @@
 //! Starting, reloading, stopping.
 
+use std::io::Write;
+
 use nix::sys::signal::Signal;
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::{output, text, wait_until};
+use reverie_tests::programs::{built, output, text, wait_until};
 
 #[test]
 fn a_wrong_configuration_ends_with_78_and_says_where_and_what_is_allowed() {
@@ -101,4 +103,71 @@ fn a_person_runs_an_agent_without_root() {
     assert!(key.exists(), "{log}");
     assert!(whoami.status.success() && text(&whoami).contains("me"), "{}\n{log}", text(&whoami));
     assert!(status.success(), "{status}\n{log}");
+}
+
+#[test]
+fn no_thread_of_keeper_or_warden_can_gain_a_privilege_or_make_every_system_call() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    agent.file("web", "tls.key");
+    let mut threads = 0;
+    // Whichever thread started it is its parent here.
+    let children = output("pgrep", &["--parent", &agent.pid().to_string()]);
+    let pids: Vec<String> = text(&children).split_whitespace().map(str::to_owned).chain([agent.pid().to_string()]).collect();
+    assert!(pids.len() >= 2, "the keeper has a warden");
+    let tasks = pids.iter().flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap());
+    for thread in tasks {
+        let Ok(status) = std::fs::read_to_string(thread.unwrap().path().join("status")) else { continue };
+        assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+        threads += 1;
+    }
+    assert!(threads > 2, "{threads}");
+}
+
+#[test]
+fn at_a_reload_the_log_changes_its_level_and_what_waits_for_a_restart_is_named() {
+    let mut agent = Agent::with_web();
+    agent.start();
+    let settings = |agent: &Agent| {
+        let alarms = agent.admin_get("/api/admin/status").ok()["alarms"].clone();
+        alarms.as_array().unwrap().iter().find(|alarm| alarm["subject"] == "settings").map(|alarm| alarm["message"].to_string())
+    };
+    assert_eq!(settings(&agent), None);
+    agent.configure(&format!("pcrs = [7]\n[audit]\nkeep = 9\n[log]\nlevel = \"debug\"\n{}", Agent::web()));
+    agent.reload();
+    wait_until("the alarm", 10, || settings(&agent).is_some_and(|said| said.contains("[seal], audit.keep: changed in the file")));
+    wait_until("a finer log", 10, || {
+        std::os::unix::net::UnixStream::connect(agent.agent_socket()).unwrap().write_all(b"nonsense\r\n\r\n").unwrap();
+        agent.log().contains("DEBUG a connection ended badly")
+    });
+    agent.configure(&Agent::web());
+    agent.reload();
+    wait_until("no alarm", 10, || settings(&agent).is_none());
+}
+
+#[test]
+fn a_root_secret_that_systemd_hands_over_must_be_sealed_as_configured() {
+    let mut agent = Agent::with_head("[seal]\nmode = \"tpm2\"\n", &Agent::web());
+    let handed = agent.path().join("credentials");
+    std::fs::create_dir(&handed).unwrap();
+    std::fs::write(handed.join("reverie-root"), [7; 32]).unwrap();
+    agent.set_variable("CREDENTIALS_DIRECTORY", handed.to_str().unwrap());
+    agent.start();
+    let seal = agent.admin_get("/api/admin/status").ok()["seal"].clone();
+    assert_eq!(seal["mode"], "systemd");
+    assert!(seal["remark"].as_str().unwrap().contains("whether by tpm2, as configured, is not known"), "{seal}");
+    agent.stop();
+
+    // As `reverie-agent seal init` writes it.
+    let dir = agent.path().join("sealed");
+    let made =
+        output(built("reverie-agent").to_str().unwrap(), &["seal", "init", "--mode", "file", "--dir", dir.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", text(&made));
+    std::fs::copy(dir.join("root.cred.json"), handed.join("reverie-root.json")).unwrap();
+    let (code, said) = agent.start_and_fail();
+    assert_eq!(code, 77, "{said}");
+    assert!(said.contains("sealed with file, but tpm2 is configured"), "{said}");
+    agent.configure(&Agent::web());
+    agent.start();
+    assert_eq!(agent.admin_get("/api/admin/status").ok()["seal"]["mode"], "file");
 }

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reverie_tests::agent::Agent;
 use reverie_tests::http::{is_cut, read_answer};
-use reverie_tests::programs::wait_until;
+use reverie_tests::programs::{run, wait_until};
 
 /// How long the agent bears with a client that takes no byte of its answer: `WRITE_STALL` in `listener.rs`.
 const STALL: Duration = Duration::from_secs(30);
@@ -28,6 +29,51 @@ fn a_client_that_never_reads_harms_only_itself_and_is_cut_off() {
     let after = begun.elapsed();
     assert!(after > STALL / 2, "cut off after {after:?} only");
     agent.get("/v1/whoami").ok();
+}
+
+/// Resident memory of the agent, in MiB.
+fn resident(agent: &Agent) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
+}
+
+#[test]
+fn a_thousand_large_bodies_that_never_end_cost_little_memory_and_keep_no_other_out() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let mut agent = Agent::new(&format!("{}[[identity]]\nname = \"theirs\"\nmatch = {{ uid = 4242 }}\n", Agent::web()));
+    agent.start();
+    let flood = |path: &str, length: usize| {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        let request = [head.as_bytes(), &vec![b' '; length - 1]].concat();
+        let open = |_| {
+            let mut stream = UnixStream::connect(agent.agent_socket()).unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            let _ = stream.write_all(&request);
+            stream
+        };
+        (0..1000).map(open).collect::<Vec<_>>()
+    };
+    // Announced too large, not permitted, and permitted.
+    for (path, length) in [
+        ("/v1/identities/web/certificates", 256 * 1024),
+        ("/v1/identities/theirs/certificates", 32 * 1024),
+        ("/v1/identities/web/certificates", 32 * 1024),
+    ] {
+        let held = flood(path, length);
+        assert!(resident(&agent) < 128, "{} MiB by {path} with {length} bytes", resident(&agent));
+        agent.admin_get("/api/admin/status").ok();
+        if length < 100_000 {
+            let url = "http://localhost/v1/identities/theirs/certificates";
+            let socket = agent.agent_socket();
+            let curl = ["--reuid", "4242", "--regid", "4242", "--clear-groups", "curl", "--silent", "--data", "{}"];
+            let said = run("setpriv", &[&curl[..], &["--unix-socket", socket.to_str().unwrap(), url]].concat());
+            assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
+        }
+        drop(held);
+        wait_until("they are gone", 20, || agent.get("/v1/whoami").status == 200);
+    }
 }
 
 #[test]

@@ -51,3 +51,21 @@ fn the_audit_page_names_every_kind_and_no_other() {
     let kinds: BTreeSet<String> = kinds.iter().map(|kind| kind["const"].as_str().unwrap().to_owned()).collect();
     assert_eq!(page(include_str!("../../docs/reference/audit.md")), kinds);
 }
+
+#[test]
+fn the_manual_page_names_every_option_and_verb_of_the_agent() {
+    let page = include_str!("../../docs/man/reverie-agent.8");
+    let agent = built("reverie-agent").display().to_string();
+    for arguments in [&["--help"][..], &["seal", "--help"], &["seal", "init", "--help"], &["seal", "renew", "--help"]] {
+        let help = run(&agent, arguments);
+        for option in help.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+            let option = option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            assert!(page.contains(&format!("Fl -{option}")), "--{option} of {arguments:?}");
+        }
+    }
+    let verbs = run(&agent, &["seal", "--help"]);
+    let verbs = verbs.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for verb in verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help") {
+        assert!(page.contains(&format!(".It Cm seal {verb}")), "seal {verb}");
+    }
+}

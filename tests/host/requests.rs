@@ -35,11 +35,17 @@ fn an_oversized_request_is_refused_by_size() {
     let agent = started();
     let large = vec![b' '; 300 * 1024];
     let detail = request(&agent.agent_socket(), "POST", "/v1/identities/web/certificates", &[], &large).problem(413);
+    assert_eq!(detail, "the request is larger than 32768 bytes");
+    let detail = request(&agent.agent_socket(), "GET", "/v1/whoami", &[], b"x").problem(413);
+    assert_eq!(detail, "this request takes no body");
+    let detail = request(&agent.admin_socket(), "PUT", "/api/admin/secrets/x", &[], &large).problem(413);
     assert_eq!(detail, "the request is larger than 262144 bytes");
-    let long = "x".repeat(100 * 1024);
+    let long = "x".repeat(20 * 1024);
     let detail = request(&agent.agent_socket(), "GET", "/v1/whoami", &[("x-long", &long)], b"").problem(413);
-    assert_eq!(detail, "the request's headers are larger than 32768 bytes");
-    let token = format!("Biscuit {}", "A".repeat(20_000));
+    assert_eq!(detail, "the request's headers are larger than 16384 bytes");
+    let endless = "x".repeat(100 * 1024);
+    assert_eq!(request(&agent.agent_socket(), "GET", "/v1/whoami", &[("x-long", &endless)], b"").status, 431);
+    let token = format!("Biscuit {}", "A".repeat(10_000));
     let detail =
         request(&agent.agent_socket(), "POST", "/v1/identities/web/rotate", &[("authorization", &token)], b"").problem(401);
     assert!(detail.contains("longer than 8192 bytes"), "{detail}");

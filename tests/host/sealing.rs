@@ -91,9 +91,9 @@ fn what_cannot_be_sealed_so_is_refused_and_the_old_seal_stays() {
     let serial = agent.file_serial("web");
     refused(&agent, 77, &["renew", "--mode", "tpm2", "--tpm2-device", "/dev/no-such-tpm"], "no TPM at /dev/no-such-tpm");
     refused(&agent, 77, &["renew", "--pcrs", "7"], "PCR 7 cannot be bound by sealing with file");
-    refused(&agent, 2, &["renew", "--mode", "magic"], "\"magic\" is not a way to seal");
-    refused(&agent, 2, &["renew", "--pcrs", "99"], "there is no PCR 99");
-    refused(&agent, 2, &["fly"], "unrecognized subcommand");
+    refused(&agent, 64, &["renew", "--mode", "magic"], "\"magic\" is not a way to seal");
+    refused(&agent, 64, &["renew", "--pcrs", "99"], "there is no PCR 99");
+    refused(&agent, 64, &["fly"], "unrecognized subcommand");
     std::fs::write(agent.config(), "nonsense").unwrap();
     refused(&agent, 78, &["renew"], "agent.toml:1:");
     agent.configure(&configuration());

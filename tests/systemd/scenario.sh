@@ -40,6 +40,6 @@ fi
 front=$bindir/examples/swtpm_front
 [ -x "$front" ] || { echo "scenario: $front does not exist; build it: cargo build -p reverie-tpm --example swtpm_front" >&2; exit 66; }
 cp "$front" "$share/swtpm_front"
-echo "== sealed by the host key and a TPM"
+echo "== sealed by a TPM, as configured"
 # Pid 1 opens the sealed secret, so it is pid 1 that must know the TPM; the box has a network, and so the port, of its own.
-"$here/box" --share "$share" --pid1-env SYSTEMD_TPM2_DEVICE=mssim:host=127.0.0.1,port=2321 -- bash /shared/inside/run.sh host+tpm2
+"$here/box" --share "$share" --pid1-env SYSTEMD_TPM2_DEVICE=mssim:host=127.0.0.1,port=2321 -- bash /shared/inside/run.sh tpm2

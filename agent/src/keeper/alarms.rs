@@ -37,6 +37,11 @@ impl Alarms {
         metrics::gauge!("reverie_alarms").set(standing.len() as f64);
     }
 
+    /// True if something is wrong with `subject`.
+    pub fn stands(&self, subject: &str) -> bool {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).contains_key(subject)
+    }
+
     /// Clears every alarm whose subject begins with `prefix` and is not in `keep`.
     pub fn clear_except(&self, prefix: &str, keep: &[String]) {
         let stale: Vec<String> = self.all().into_iter().map(|alarm| alarm.subject).collect();

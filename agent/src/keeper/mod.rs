@@ -5,10 +5,10 @@
 mod admin;
 mod alarms;
 pub mod clock;
+mod configuring;
 mod identity;
 mod local;
 mod outlet;
-mod reload;
 mod roles;
 mod row;
 mod seal;
@@ -18,7 +18,6 @@ pub mod state;
 mod supervision;
 mod tokens;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,7 +26,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use reverie_core::api::Surface;
 use reverie_core::api::admin::{ConfigStatus, SealStatus};
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
-use reverie_core::id::IdentityName;
 use reverie_core::moment::Moment;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,16 +36,19 @@ use crate::ops::host::{Host, HostError, Scope};
 use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
-use identity::{lifecycle, rotation, schedule, store::Store, told};
+use identity::{lifecycle, pruning, replacement, rotation, schedule, store::Store, told};
 use state::{Change, Committed, OpenError, State, StateError, Table};
+pub use supervision::{Hardening, harden};
 
 /// How the keeper is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The main configuration file.
     pub config: PathBuf,
     /// For the system or one person.
     pub scope: Scope,
+    /// Done before there were threads.
+    pub hardening: Hardening,
 }
 
 /// Why the keeper ended.
@@ -110,13 +111,14 @@ pub struct Keeper {
     store: Store,
     schedule: schedule::Schedule,
     turns: schedule::Turns,
-    told: told::Told,
-    verified: Mutex<BTreeMap<IdentityName, String>>,
+    told: told::AllTold,
     secrets: secrets::Secrets,
     tokens: tokens::Tokens,
     roles: roles::Roles,
     rates: local::limits::Rates,
-    alarms: alarms::Alarms,
+    bodies: local::Bodies,
+    denials: local::denials::Denials,
+    alarms: Arc<alarms::Alarms>,
     metrics: PrometheusHandle,
     started_at: Moment,
     seal: SealStatus,
@@ -170,17 +172,6 @@ impl Keeper {
     fn config_status(&self) -> ConfigStatus {
         self.config_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    fn note_verified(&self, name: &IdentityName, place: Option<String>) {
-        if let Some(place) = place {
-            let text = format!("seen at {place}, {}", clock::now());
-            self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), text);
-        }
-    }
-
-    fn last_verified(&self, name: &IdentityName) -> Option<String> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
 }
 
 /// Runs the keeper until it is told to stop.
@@ -188,14 +179,19 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     let started_at = clock::now();
     let signals =
         supervision::Signals::catch().map_err(|error| KeeperError::Io { what: "cannot receive signals".to_owned(), error })?;
-    let loaded = configuration::load(&options.config)?;
+    // A relative path means something else to `agentctl doctor`.
+    let main_file = std::path::absolute(&options.config).unwrap_or(options.config);
+    let loaded = configuration::load(&main_file)?;
     logging::start(&loaded.config.log.level);
     let host = Host::new(&loaded.config, options.scope)?;
-    let memory_locked = supervision::harden();
+    options.hardening.report();
+    let memory_locked = options.hardening.memory_locked;
     sockets::prepare_directories(&host)?;
 
     let unsealed = seal::unseal(&host, &loaded.config.seal)?;
-    let (policy, files) = look_up(loaded, host.scope).await;
+    let looked_up = look_up(loaded, host.scope).await;
+    let (policy, files) =
+        looked_up.map_err(|error| KeeperError::Io { what: "cannot look up users and groups".to_owned(), error })?;
     let state = State::open(
         state::Options {
             directory: host.state.clone(),
@@ -208,7 +204,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
         },
         &unsealed.secret,
     )?;
-    let keeper = assemble(options.config, host, state, policy, files, unsealed.status, memory_locked, started_at).await?;
+    let keeper = assemble(main_file, host, state, policy, files, unsealed.status, memory_locked, started_at).await?;
     keeper.announce_start().await?;
     supervision::raise_standing_alarms(&keeper);
 
@@ -222,8 +218,11 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.admin, Surface::Admin));
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
-    tokio::spawn(reload::follow(Arc::clone(&keeper)));
+    tokio::spawn(configuring::follow(Arc::clone(&keeper)));
+    tokio::spawn(replacement::resume(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
+    tokio::spawn(pruning::run(Arc::clone(&keeper)));
+    tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
 
@@ -231,12 +230,11 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     stop(keeper).await
 }
 
-async fn look_up(loaded: Loaded, scope: Scope) -> (Policy, Vec<PathBuf>) {
+/// A directory may be asked for names: not on the threads that serve.
+async fn look_up(loaded: Loaded, scope: Scope) -> std::io::Result<(Policy, Vec<PathBuf>)> {
     let Loaded { config, files } = loaded;
-    let fallback = config.clone();
-    // A directory may be asked for names: not on the threads that serve.
     let policy = tokio::task::spawn_blocking(move || Policy::new(config, scope)).await;
-    (policy.unwrap_or_else(|_| Policy::new(fallback, scope)), files)
+    Ok((policy.map_err(std::io::Error::other)?, files))
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is made once, in `run`")]
@@ -250,13 +248,14 @@ async fn assemble(
     memory_locked: bool,
     started_at: Moment,
 ) -> Result<Arc<Keeper>, KeeperError> {
-    let issuers = lifecycle::load(lifecycle::stored_row(&state)?)?;
+    let issuers = lifecycle::load(&state)?;
     let store = Store::default();
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);
     }
-    let roles =
-        roles::Roles::new(&host).map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
+    let alarms = Arc::<alarms::Alarms>::default();
+    let roles = roles::Roles::new(&host, Arc::clone(&alarms))
+        .map_err(|error| KeeperError::Io { what: "cannot find this program".to_owned(), error })?;
     let config_status = ConfigStatus {
         files: files.iter().map(|file| file.display().to_string()).collect(),
         loaded_at: started_at,
@@ -264,7 +263,7 @@ async fn assemble(
     };
     Ok(Arc::new(Keeper {
         tokens: tokens::Tokens::open(&state).await?,
-        told: told::Told::open(&state)?,
+        told: told::AllTold::open(&state)?,
         host,
         main_file,
         state,
@@ -276,11 +275,12 @@ async fn assemble(
         store,
         schedule: schedule::Schedule::default(),
         turns: schedule::Turns::default(),
-        verified: Mutex::default(),
         secrets: secrets::Secrets::default(),
         roles,
         rates: local::limits::Rates::default(),
-        alarms: alarms::Alarms::default(),
+        bodies: local::Bodies::default(),
+        denials: local::denials::Denials::default(),
+        alarms,
         metrics: supervision::start_metrics(),
         started_at,
         seal,
@@ -320,6 +320,7 @@ async fn stop(keeper: Arc<Keeper>) -> Result<(), KeeperError> {
     if tokio::time::timeout(Duration::from_secs(10), keeper.tasks.wait()).await.is_err() {
         tracing::warn!(open = keeper.tasks.len(), "some requests did not finish in time");
     }
+    local::denials::summarise(&keeper).await;
     let event = Event {
         time: clock::now(),
         kind: Kind::AgentStopped,

@@ -40,7 +40,8 @@ pub fn unseal(host: &Host, seal: &Seal) -> Result<Unsealed, SealFailure> {
         && Path::new(&folder).join("reverie-root").exists()
     {
         let secret = root::from_systemd_credential(Path::new(&folder)).map_err(failed)?;
-        let status = SealStatus { mode: "systemd".to_owned(), pcrs: vec![], remark: None };
+        let status =
+            handed_over(root::record_from_systemd(Path::new(&folder)), crate::sealing::choice(seal.mode)).map_err(failed)?;
         return Ok(Unsealed { secret: Zeroizing::new(*secret.expose()), status });
     }
     let (backends, choice, policy) = terms(host, seal)?;
@@ -57,9 +58,31 @@ pub fn unseal(host: &Host, seal: &Seal) -> Result<Unsealed, SealFailure> {
     let status = SealStatus {
         mode: opened.record.mode.to_string(),
         pcrs: opened.record.bound_pcrs.clone(),
-        remark: opened.warnings.first().map(ToString::to_string),
+        remark: Some(opened.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .filter(|text| !text.is_empty()),
     };
     Ok(Unsealed { secret: Zeroizing::new(*opened.secret.expose()), status })
+}
+
+/// What is known of a seal that systemd opened; refused if it is known to be another than the configured one.
+fn handed_over(record: Option<root::Record>, choice: Choice) -> Result<SealStatus, root::RootError> {
+    match (record, choice) {
+        (Some(record), Choice::Fixed(asked)) if asked != record.mode => {
+            Err(root::RootError::OtherMode { recorded: record.mode, asked })
+        }
+        (Some(record), _) => Ok(SealStatus { mode: record.mode.to_string(), pcrs: record.bound_pcrs, remark: None }),
+        (None, choice) => {
+            let what = "opened by systemd, which does not say how it is sealed";
+            let remark = match choice {
+                Choice::Auto => format!("{what}: as root, `reverie-agent seal show` does"),
+                Choice::Fixed(asked) => {
+                    format!("{what}, so whether by {asked}, as configured, is not known: as root, `reverie-agent seal show` says")
+                }
+            };
+            tracing::warn!("the root secret was {remark}");
+            Ok(SealStatus { mode: "systemd".to_owned(), pcrs: vec![], remark: Some(remark) })
+        }
+    }
 }
 
 /// A root secret is only ever made for a host that has no store: a store without its secret is lost, not new.

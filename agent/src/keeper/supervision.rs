@@ -8,22 +8,43 @@ use reverie_core::clock::ClockWatch;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::local::denials;
 use super::state::Table;
-use super::{Keeper, clock, reload};
+use super::{Keeper, clock, configuring};
+use crate::ops::{confinement, logging};
 
-/// No core dumps, no debugger, many descriptors, and keys that are never swapped out where the limit allows it.
-pub fn harden() -> bool {
-    let report = |what: &str, result: std::io::Result<()>| {
-        if let Err(error) = result {
+/// How long the store may take to answer the watchdog's question.
+const STORE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Subject of the alarm about settings that wait.
+const SETTINGS: &str = "settings";
+
+/// What became of [`harden`].
+#[derive(Debug, Default)]
+pub struct Hardening {
+    /// Keys are never swapped out.
+    pub memory_locked: bool,
+    failures: Vec<(&'static str, std::io::Error)>,
+}
+
+/// No core dumps, no debugger, no new privileges, many descriptors, and keys that are never swapped out where the limit
+/// allows it. To be called before there is any other thread: privileges are given up by each for itself.
+pub fn harden() -> Hardening {
+    let dumps = reverie_sys::process::set_nondumpable().err().map(|error| ("core dumps", error));
+    let privileges = reverie_sys::process::set_no_new_privs().err().map(|error| ("new privileges", error));
+    let calls = confinement::give_up_system_calls().err().map(|error| ("system calls", error));
+    let files = reverie_sys::process::raise_nofile_limit().err().map(|error| ("open files", error));
+    let memory_locked = reverie_sys::process::lock_memory().unwrap_or(false);
+    Hardening { memory_locked, failures: [dumps, privileges, calls, files].into_iter().flatten().collect() }
+}
+
+impl Hardening {
+    /// Says what failed, once there is a log.
+    pub fn report(&self) {
+        for (what, error) in &self.failures {
             tracing::warn!(what, %error, "the process could not be hardened");
         }
-    };
-    report("core dumps", reverie_sys::process::set_nondumpable());
-    report("new privileges", reverie_sys::process::set_no_new_privs());
-    if let Err(error) = reverie_sys::process::raise_nofile_limit() {
-        tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    reverie_sys::process::lock_memory().unwrap_or(false)
 }
 
 /// What is wrong from the start and stays so.
@@ -88,22 +109,45 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         if looking_up.is_finished() && looked_up.elapsed() >= LOOK_UP_EVERY {
             looked_up = Instant::now();
             let keeper = Arc::clone(&keeper);
-            looking_up = tokio::spawn(async move { reload::look_up_again(&keeper).await });
+            looking_up = tokio::spawn(async move { configuring::look_up_again(&keeper).await });
         }
         // The watchdog is fed only if the store answers: an agent that hangs is to be restarted.
         let state = keeper.state.clone();
-        let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog").is_ok());
-        let answers = matches!(tokio::time::timeout(Duration::from_secs(5), look).await, Ok(Ok(true)));
-        if watchdog.is_some() && answers {
+        let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog"));
+        if watchdog.is_some() && returned_in_time(look, STORE_DEADLINE).await {
             notify(&[NotifyState::Watchdog]);
         }
         keeper.rates.forget_quiet();
+        // Apart: a store that takes its time must not keep the watchdog hungry.
+        tokio::spawn(denials::summarise_now_and_then(Arc::clone(&keeper)));
         let standing = keeper.state.alarms();
         let subjects: Vec<String> = standing.iter().map(|alarm| alarm.subject.clone()).collect();
         keeper.alarms.clear_except("store", &subjects);
         keeper.alarms.clear_except("audit", &subjects);
         standing.into_iter().for_each(|alarm| keeper.alarms.raise(alarm.subject, alarm.message));
     }
+}
+
+/// Has the log's level follow the configuration, and says what of a new one waits for a restart. Never ends.
+pub async fn follow_settings(keeper: Arc<Keeper>) {
+    let (at_start, mut policies) = (keeper.policy(), keeper.watch_policy());
+    while policies.changed().await.is_ok() {
+        let policy = keeper.policy();
+        logging::set_level(&policy.config.log.level);
+        match &*at_start.config.awaiting_restart(&policy.config) {
+            [] => keeper.alarms.clear(SETTINGS),
+            keys => {
+                let keys = keys.join(", ");
+                let message = format!("{keys}: changed in the file, takes effect at a restart: systemctl restart reverie-agent");
+                keeper.alarms.raise(SETTINGS, message);
+            }
+        }
+    }
+}
+
+/// An error is an answer too: a restart mends no disk, and ends what still works without it.
+async fn returned_in_time<T>(look: tokio::task::JoinHandle<T>, deadline: Duration) -> bool {
+    matches!(tokio::time::timeout(deadline, look).await, Ok(Ok(_)))
 }
 
 /// The signals that are obeyed. Made before anyone is told that the agent is there: one that came earlier would end it
@@ -131,8 +175,21 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload::reload(keeper).await,
+                _ = self.hangup.recv() => configuring::reload(keeper).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_fails_feeds_the_watchdog_and_one_that_hangs_does_not() {
+        let deadline = Duration::from_millis(200);
+        assert!(returned_in_time(tokio::spawn(async { Err::<(), _>("read-only file system") }), deadline).await);
+        assert!(!returned_in_time(tokio::spawn(std::future::pending::<Result<(), ()>>()), deadline).await);
+        assert!(!returned_in_time(tokio::spawn(async { panic!("on purpose") }), deadline).await);
     }
 }

@@ -12,7 +12,7 @@ use reverie_core::capability::{self, Grant, Presented, Restriction, TokenError};
 use zeroize::Zeroizing;
 
 use super::clock;
-use super::local::answer::{Answer, Failure, Reply, parse_json};
+use super::local::answer::{Answer, Failure, Reply};
 use super::local::call::Call;
 use super::row::damaged;
 use super::state::{Change, State, StateError, Table, Write};
@@ -86,7 +86,7 @@ fn refused(error: TokenError) -> Failure {
 }
 
 pub async fn mint(call: &Call<'_>) -> Answer {
-    let request: MintRequest = parse_json(&call.body)?;
+    let request: MintRequest = call.json().await?;
     let bad = |detail: String| Failure::from(Problem::new(Code::BadRequest, detail));
     if request.allow.is_empty() || request.allow.len() > 64 {
         return Err(bad("a token allows from 1 to 64 operations".to_owned()));
@@ -113,7 +113,7 @@ pub async fn mint(call: &Call<'_>) -> Answer {
 }
 
 pub async fn revoke(call: &Call<'_>) -> Answer {
-    let RevokeTokenRequest { revocation_id } = parse_json(&call.body)?;
+    let RevokeTokenRequest { revocation_id } = call.json().await?;
     let id = revocation_id.to_ascii_lowercase();
     if id.len() != 128 || data_encoding::HEXLOWER.decode(id.as_bytes()).is_err() {
         return Err(Problem::new(Code::BadRequest, "a revocation id is 128 hexadecimal digits")

@@ -31,6 +31,14 @@ pub enum LoadError {
         /// Why.
         error: io::Error,
     },
+    /// More drop-ins than are read. None is ignored: which ones would be anybody's guess.
+    #[error("{} holds {count} files, more than {MAX_DROP_INS}\ntry: declare several identities in one file", folder.display())]
+    TooMany {
+        /// Where.
+        folder: PathBuf,
+        /// How many.
+        count: usize,
+    },
     /// A file says something wrong.
     #[error(transparent)]
     Wrong(#[from] ConfigError),
@@ -63,12 +71,15 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, LoadError> {
         Err(error) => return Err(unreadable(&folder, error)),
     };
     let mut files = vec![];
-    for entry in entries.take(MAX_DROP_INS) {
+    for entry in entries {
         let path = entry.map_err(|error| unreadable(&folder, error))?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.extension().is_some_and(|extension| extension == "toml") && !hidden {
             files.push(path);
         }
+    }
+    if files.len() > MAX_DROP_INS {
+        return Err(LoadError::TooMany { folder, count: files.len() });
     }
     files.sort();
     Ok(files)
@@ -104,6 +115,25 @@ mod tests {
         }
         let names: Vec<_> = load(&main).unwrap().config.identities.iter().map(|identity| identity.name.to_string()).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn too_many_drop_ins_are_refused_and_other_files_are_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("agent.toml");
+        fs::write(&main, "trust_domain = \"example.org\"\n").unwrap();
+        fs::create_dir(folder.path().join("agent.d")).unwrap();
+        for n in 0..MAX_DROP_INS + 1 {
+            fs::write(folder.path().join(format!("agent.d/{n}.txt")), "").unwrap();
+        }
+        let drop_in = |n: usize| fs::write(folder.path().join(format!("agent.d/{n}.toml")), "").unwrap();
+        drop_in(0);
+        assert_eq!(load(&main).unwrap().files.len(), 2);
+        (1..MAX_DROP_INS).for_each(drop_in);
+        assert_eq!(load(&main).unwrap().files.len(), MAX_DROP_INS + 1);
+        drop_in(MAX_DROP_INS);
+        let error = load(&main).unwrap_err().to_string();
+        assert!(error.contains("holds 10001 files, more than 10000"), "{error}");
     }
 
     #[test]

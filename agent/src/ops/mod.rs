@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod configuration;
+pub mod confinement;
 pub mod host;
 pub mod logging;
 pub mod policy;

@@ -15,6 +15,7 @@ use reverie_core::ipc::prober::{Reply, Request};
 use reverie_sys::process;
 
 use crate::ops::channel::{ChannelError, Server, stdin_channel};
+use crate::ops::confinement;
 
 /// How long the question may be in coming.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +37,10 @@ pub enum Error {
 /// Answers one question from standard input.
 pub fn run() -> Result<(), Error> {
     process::set_nondumpable().and_then(|()| process::set_no_new_privs()).map_err(ChannelError::from)?;
+    // A kernel without seccomp or Landlock is no reason not to look.
+    for confined in [confinement::give_up_system_calls(), confinement::keep_to_the_network()] {
+        confined.unwrap_or_else(|error| tracing::warn!(%error, "the prober could not be confined"));
+    }
     serve(stdin_channel().map_err(Error::NoChannel)?)
 }
 

@@ -28,22 +28,32 @@ impl Warden {
         };
         let question = Question { id, subject, digest_exe, digests: self.digests.clone(), replies: self.replies.clone() };
         match facts::look(&question.subject, Wait::Never) {
-            Ok(Look::Complete(facts, version)) => question.digest_then_answer(facts, version),
-            Ok(Look::WouldWait) => {
-                let started = self.slow_looks.start("look", move || question.look_patiently());
-                return started.or_else(|failure| self.replies.send(id, &failure.into()));
-            }
-            Err(failure) => question.answer(failure.into()),
+            Ok(Look::WouldWait { uid }) => match self.slow_looks.take(uid) {
+                Ok(place) => {
+                    let started = place.start("look", move || question.look_and_answer(Wait::Allowed));
+                    return started.or_else(|failure| self.replies.send(id, &failure.into()));
+                }
+                Err(error) => {
+                    tracing::warn!(uid, ?error, "a caller's executable is not looked for");
+                    question.look_and_answer(Wait::GiveUp);
+                }
+            },
+            look => question.go_on(look),
         }
         Ok(())
     }
 }
 
 impl Question {
-    fn look_patiently(self) {
-        match facts::look(&self.subject, Wait::Allowed) {
+    fn look_and_answer(self, wait: Wait) {
+        let look = facts::look(&self.subject, wait);
+        self.go_on(look);
+    }
+
+    fn go_on(self, look: Result<Look, Failure>) {
+        match look {
             Ok(Look::Complete(facts, version)) => self.digest_then_answer(facts, version),
-            Ok(Look::WouldWait) => self.answer(Failure::from("could not resolve the path of the running file").into()),
+            Ok(Look::WouldWait { .. }) => self.answer(Failure::from("could not resolve the path of the running file").into()),
             Err(failure) => self.answer(failure.into()),
         }
     }
@@ -51,23 +61,21 @@ impl Question {
     fn digest_then_answer(self, facts: Facts, version: Option<Version>) {
         match version {
             Some(version) if self.digest_exe => match self.subject.pin_exe(&version) {
-                Ok(file) => self.digests.clone().find(version, file, move |digest| self.answer_with_digest(facts, digest)),
+                Ok(file) => {
+                    let uid = facts.credentials.uid;
+                    self.digests.clone().find(version, file, uid, move |digest| self.answer_with_digest(facts, digest));
+                }
                 Err(failure) => self.answer_if_alive(failure.into()),
             },
             _ => self.answer(Reply::Facts(facts)),
         }
     }
 
-    fn answer_with_digest(self, mut facts: Facts, digest: Result<Option<String>, Failure>) {
-        match digest {
-            Ok(digest) => {
-                if let Some(exe) = &mut facts.exe {
-                    exe.sha256 = digest;
-                }
-                self.answer_if_alive(Reply::Facts(facts));
-            }
-            Err(failure) => self.answer_if_alive(failure.into()),
+    fn answer_with_digest(self, mut facts: Facts, digest: Option<String>) {
+        if let Some(exe) = &mut facts.exe {
+            exe.sha256 = digest;
         }
+        self.answer_if_alive(Reply::Facts(facts));
     }
 
     /// The running file was reached through the pid once more, so its owner must still be alive now.

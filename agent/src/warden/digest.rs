@@ -10,11 +10,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
 use rustix::fs::{Mode, OFlags, Statx};
 
-use super::failure::Failure;
-use super::jobs::Slots;
+use super::jobs::{self, Place, Slots};
 
 /// A larger file is not digested, and matches no `sha256` selector. In bytes.
 const MAX_EXECUTABLE: u64 = 256 * 1024 * 1024;
+
+/// Files that may wait to be digested. Each is held open.
+const MAX_QUEUED: usize = 256;
 
 /// Digests that are remembered.
 const MAX_KNOWN: usize = 1024;
@@ -49,9 +51,9 @@ impl Version {
     }
 }
 
-/// A digest in lower-case hex; `None` for a file that is not digested.
+/// A digest in lower-case hex; `None` for a file that is not digested, or not now.
 type Digest = Option<String>;
-type Waiter = Box<dyn FnOnce(Result<Digest, Failure>) + Send>;
+type Waiter = Box<dyn FnOnce(Digest) + Send>;
 
 /// Finds digests: from memory, or on a thread, one for each file however many ask.
 #[derive(Clone)]
@@ -65,46 +67,74 @@ struct State {
     known: BTreeMap<Version, String>,
     /// In the order of `known`'s insertion; the first is forgotten first.
     order: VecDeque<Version>,
-    /// Who waits for a digest that is being made. The keeper bounds how many questions are on their way.
+    /// Who waits for a digest that is being made or queued. The keeper bounds how many questions are on their way.
     waiting: BTreeMap<Version, Vec<Waiter>>,
+    /// What is to be digested once there is a place, and on whose behalf.
+    queue: VecDeque<(u32, Version, OwnedFd)>,
 }
 
 impl Digests {
-    /// At most `limit` files are digested at once.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { state: Arc::default(), slots: Slots::new(limit) }
+    /// As many files are digested at once as there are `slots`.
+    pub(super) fn new(slots: Slots) -> Self {
+        Self { state: Arc::default(), slots }
     }
 
-    /// Calls `then` with the digest of `file`, which is of `version`, now or from another thread.
-    pub(super) fn find(&self, version: Version, file: OwnedFd, then: impl FnOnce(Result<Digest, Failure>) + Send + 'static) {
+    /// Calls `then` with the digest of `file`, which is of `version` and run by `uid`, now or from another thread.
+    ///
+    /// It waits its turn among those of `uid`, not among those of others.
+    pub(super) fn find(&self, version: Version, file: OwnedFd, uid: u32, then: impl FnOnce(Digest) + Send + 'static) {
         let mut state = self.state();
         if let Some(digest) = state.known.get(&version).cloned() {
             drop(state);
-            return then(Ok(Some(digest)));
+            return then(Some(digest));
         }
-        let waiting = state.waiting.entry(version).or_default();
-        waiting.push(Box::new(then));
-        if waiting.len() > 1 {
-            return;
+        if let Some(waiting) = state.waiting.get_mut(&version) {
+            return waiting.push(Box::new(then));
         }
+        if state.queue.len() >= MAX_QUEUED {
+            drop(state);
+            tracing::warn!(uid, "an executable is not digested: too many are waiting");
+            return then(None);
+        }
+        state.waiting.insert(version, vec![Box::new(then)]);
+        state.queue.push_back((uid, version, file));
         drop(state);
-        let digests = self.clone();
-        let started = self.slots.start("digest", move || digests.finish(version, Ok(read_digest(file, version))));
-        if let Err(failure) = started {
-            self.finish(version, Err(failure));
+        self.start_queued();
+    }
+
+    /// Gives every free place to the first in the queue that may have it.
+    fn start_queued(&self) {
+        while let Some((place, version, file)) = self.next() {
+            let digests = self.clone();
+            let started = jobs::spawn("digest", move || {
+                digests.finish(version, read_digest(file, version));
+                drop(place);
+                digests.start_queued();
+            });
+            if let Err(error) = started {
+                tracing::warn!(?error, "an executable is not digested");
+                self.finish(version, None);
+            }
         }
     }
 
-    fn finish(&self, version: Version, result: Result<Digest, Failure>) {
+    fn next(&self) -> Option<(Place, Version, OwnedFd)> {
+        let mut state = self.state();
+        let (at, place) = state.queue.iter().enumerate().find_map(|(at, (uid, ..))| Some((at, self.slots.take(*uid).ok()?)))?;
+        let (_, version, file) = state.queue.remove(at)?;
+        Some((place, version, file))
+    }
+
+    fn finish(&self, version: Version, digest: Digest) {
         let mut state = self.state();
         // Only success is remembered: a failure may have been of the moment.
-        if let Ok(Some(digest)) = &result {
+        if let Some(digest) = &digest {
             state.remember(version, digest.clone());
         }
         let waiters = state.waiting.remove(&version).unwrap_or_default();
         drop(state);
         for waiter in waiters {
-            waiter(result.clone());
+            waiter(digest.clone());
         }
     }
 

@@ -14,9 +14,9 @@ use reverie_sys::pidfd::PidFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use super::cgroup;
 use super::digest::Version;
 use super::failure::{Doing, Failure};
+use super::{cgroup, credentials};
 
 /// The longest path the kernel shows (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
@@ -74,6 +74,8 @@ pub(super) enum Wait {
     Never,
     /// On a thread.
     Allowed,
+    /// Where no thread is to be had: a path that is not in the cache then names no file.
+    GiveUp,
 }
 
 /// What was found.
@@ -81,8 +83,11 @@ pub(super) enum Wait {
 pub(super) enum Look {
     /// All of it, and the version of the running file if there is one, for its digest.
     Complete(Facts, Option<Version>),
-    /// Not without waiting: look again on a thread.
-    WouldWait,
+    /// Not without waiting: look again on a thread, on behalf of this uid.
+    WouldWait {
+        /// Whose process it is.
+        uid: u32,
+    },
 }
 
 /// Reads everything but the digest. The process was alive when the last of it had been read.
@@ -95,15 +100,16 @@ pub(super) fn look(subject: &Subject, wait: Wait) -> Result<Look, Failure> {
 
 fn read(subject: &Subject, wait: Wait) -> Result<Look, Failure> {
     let cgroup = cgroup::read(subject.pid).doing(|| format!("read the cgroup of process {}", subject.pid))?;
+    let credentials = credentials::read(subject.pid).doing(|| format!("read the ids of process {}", subject.pid))?;
     let link = subject.exe_link();
     let shown = match rustix::fs::readlink(&link, Vec::with_capacity(256)) {
         Ok(shown) => shown.into_bytes(),
         // A kernel thread runs no file.
-        Err(Errno::NOENT) => return Ok(Look::Complete(Facts { exe: None, cgroup }, None)),
+        Err(Errno::NOENT) => return Ok(Look::Complete(Facts { exe: None, cgroup, credentials }, None)),
         Err(error) => return Err(unreadable(subject.pid, error)),
     };
     let running = stat_without_waiting(&link).map_err(|error| unreadable(subject.pid, error))?;
-    let Some(is_that_file) = names_the_file(&shown, &running, wait) else { return Ok(Look::WouldWait) };
+    let Some(is_that_file) = names_the_file(&shown, &running, wait) else { return Ok(Look::WouldWait { uid: credentials.uid }) };
     let version = Version::of(&running);
     let exe = Executable {
         device: version.device,
@@ -112,7 +118,7 @@ fn read(subject: &Subject, wait: Wait) -> Result<Look, Failure> {
         is_that_file,
         sha256: None,
     };
-    Ok(Look::Complete(Facts { exe: Some(exe), cgroup }, Some(version)))
+    Ok(Look::Complete(Facts { exe: Some(exe), cgroup, credentials }, Some(version)))
 }
 
 fn unreadable(pid: i32, error: Errno) -> Failure {
@@ -135,7 +141,7 @@ fn names_the_file(shown: &[u8], running: &Statx, wait: Wait) -> Option<bool> {
     if !nameable || shown.ends_with(b" (deleted)") {
         return Some(false);
     }
-    let cached = if wait == Wait::Never { ResolveFlags::CACHED } else { ResolveFlags::empty() };
+    let cached = if wait == Wait::Allowed { ResolveFlags::empty() } else { ResolveFlags::CACHED };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match rustix::fs::openat2(CWD, OsStr::from_bytes(shown), flags, Mode::empty(), cached | ResolveFlags::NO_MAGICLINKS) {
         Ok(found) => {

@@ -115,6 +115,16 @@ impl Served {
         self.runtime.block_on(futures_util::future::join_all(calls)).into_iter().map(Result::unwrap).collect()
     }
 
+    /// All at once, each with the time it took.
+    pub(super) fn ask_all_timed(&self, requests: &[(Request, &PidFd)]) -> Vec<(Reply, Duration)> {
+        let (channel, begun) = (self.channel.as_ref().unwrap(), Instant::now());
+        let calls = requests.iter().map(|(request, about)| async move {
+            let reply = channel.call(request, Some(about.as_fd()), AMPLE).await.unwrap();
+            (reply, begun.elapsed())
+        });
+        self.runtime.block_on(futures_util::future::join_all(calls))
+    }
+
     /// Closes the channel, and returns what the warden ended with.
     pub(super) fn stop(mut self) -> Result<(), super::Error> {
         let channel = self.channel.take();

@@ -6,6 +6,7 @@
 
 mod attest;
 mod cgroup;
+mod credentials;
 mod digest;
 mod facts;
 mod failure;
@@ -30,11 +31,17 @@ use reverie_core::ipc::warden::{Reply, Request};
 use reverie_sys::{peer, process};
 
 use crate::ops::channel::{ChannelError, Incoming, Replies, Server, stdin_channel};
+use crate::ops::confinement;
 use failure::Failure;
 use jobs::Slots;
 
 /// Reloads at once; and, counted apart so that neither can starve the other, slow looks at callers.
 const MAX_JOBS: usize = 8;
+/// Looks and digests at once for one uid, so that others find a place.
+const MAX_LOOKS_PER_UID: usize = 2;
+
+/// On whose behalf services are reloaded: nobody's who could ask for too many.
+const KEEPER: u32 = 0;
 
 /// How the warden is to behave.
 #[derive(Debug, Clone)]
@@ -93,6 +100,7 @@ fn harden() -> Result<(), Error> {
     let harden = |error: &dyn std::fmt::Display| Error::Harden(error.to_string());
     process::set_nondumpable().map_err(|error| harden(&error))?;
     process::set_no_new_privs().map_err(|error| harden(&error))?;
+    confinement::give_up_system_calls().unwrap_or_else(|error| tracing::warn!(%error, "the warden could not be confined"));
     caps::clear(None, caps::CapSet::Ambient).map_err(|error| harden(&error))?;
     caps::clear(None, caps::CapSet::Inheritable).map_err(|error| harden(&error))
 }
@@ -104,9 +112,9 @@ pub fn serve(channel: OwnedFd, options: Options) -> Result<(), Error> {
     publish::sweep(&options.run_dir);
     let warden = Warden {
         replies: server.replies(),
-        digests: digest::Digests::new(MAX_JOBS),
-        slow_looks: Slots::new(MAX_JOBS),
-        reloads: Slots::new(MAX_JOBS),
+        digests: digest::Digests::new(Slots::new(MAX_JOBS, MAX_LOOKS_PER_UID)),
+        slow_looks: Slots::new(MAX_JOBS, MAX_LOOKS_PER_UID),
+        reloads: Slots::new(MAX_JOBS, MAX_JOBS),
         options: Arc::new(options),
     };
     while let Some(incoming) = server.receive()? {
@@ -160,7 +168,7 @@ impl Warden {
 
     fn reload(&self, id: u64, reload: reverie_core::ipc::warden::Reload) -> Result<(), ChannelError> {
         let (replies, options) = (self.replies.clone(), Arc::clone(&self.options));
-        let started = self.reloads.start("reload", move || {
+        let started = self.reloads.start("reload", KEEPER, move || {
             let reply = match reload::reload(&reload, &options) {
                 Ok(reload::Told::Reloaded) => Reply::Reloaded,
                 Ok(reload::Told::NotRunning) => Reply::NotRunning,

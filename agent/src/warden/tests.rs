@@ -1,10 +1,12 @@
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use reverie_core::ipc::warden::{File, Publication, Reload, Reply, Request, Target, TargetKind};
 use reverie_sys::pidfd::PidFd;
 
-use super::fixture::{Process, Served, copy_program};
+use super::fixture::{Process, Served, copy_program, require_root};
 use super::{Error, check_uid};
 
 fn failure(reply: Reply) -> String {
@@ -122,4 +124,46 @@ fn a_reload_too_many_is_refused_while_facts_are_still_told() {
     assert_eq!((busy, killed), (1, 8));
     assert!(matches!(replies[9], Reply::Facts(_)));
     warden.stop().unwrap();
+}
+
+/// By name, so that whoever is not root can leave them out: `cargo test -- --skip as_root`.
+mod as_root {
+    use super::*;
+
+    #[test]
+    fn many_large_executables_of_one_user_do_not_keep_another_from_its_digest() {
+        require_root();
+        let warden = Served::start();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let run_as = |uid: u32, program: &Path| {
+            let process = Process::spawn(Command::new(program).arg("600").uid(uid));
+            process.await_exe(program);
+            process
+        };
+        let large: Vec<_> = (0..24)
+            .map(|n| {
+                let path = std::fs::canonicalize(directory.path()).unwrap().join(format!("large{n}"));
+                copy_program("/bin/sleep", &path);
+                // Sparse: no disk, much to digest.
+                std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 * 1024 * 1024).unwrap();
+                let process = run_as(1234, &path);
+                (process.pidfd(), process)
+            })
+            .collect();
+        let small = std::fs::canonicalize(directory.path()).unwrap().join("small");
+        copy_program("/bin/sleep", &small);
+        let small = run_as(4321, &small);
+        let about = small.pidfd();
+        let facts = Request::Facts { digest_exe: true };
+        let mut questions: Vec<(Request, &PidFd)> = large.iter().map(|(about, _)| (facts.clone(), about)).collect();
+        questions.push((facts, &about));
+        let answered: Vec<_> = warden.ask_all_timed(&questions);
+        for (reply, _) in &answered {
+            let Reply::Facts(facts) = reply else { panic!("{reply:?}") };
+            assert!(facts.exe.as_ref().unwrap().sha256.is_some(), "each has its turn");
+        }
+        let slowest = answered.iter().map(|(_, after)| *after).max().unwrap();
+        assert!(answered[24].1 < slowest / 2, "{:?} of {slowest:?}", answered[24].1);
+    }
 }

@@ -142,6 +142,7 @@ fn an_alarm_and_an_agent_that_cannot_issue_are_found() {
 fn a_seal_that_is_weaker_than_possible_is_found() {
     assert_finds(&status_with(|status| status.seal.mode = "file".into()), "seal", Level::Warn, "has a TPM");
     assert_finds(&status_with(|status| status.seal.mode = "host".into()), "seal", Level::Warn, "host key alone");
+    assert_finds(&status_with(|status| status.seal.mode = "systemd".into()), "seal", Level::Warn, "did not say how");
     let mut without_tpm = status_with(|status| status.seal.mode = "file".into());
     without_tpm.has_tpm = false;
     assert_finds(&without_tpm, "seal", Level::Warn, "whoever can read the disk");

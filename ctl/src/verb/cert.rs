@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use reverie_core::api::Operation;
 use reverie_core::api::admin::{Certificates, IssuedCertificate, RevokeRequest, Revoked, RotateRequest, Rotated};
 use reverie_core::api::local::{Certificate, IssueRequest};
+use reverie_core::api::{Code, Operation};
 use reverie_core::ca::Serial;
 use reverie_core::id::IdentityName;
 
@@ -158,7 +158,14 @@ async fn issue(
             .advise("write files with --out DIR, or redirect standard output"));
     }
     let call = Call::of(Operation::IssueCertificate).named(name.as_str()).token(token.as_ref());
-    let certificate: Certificate = session.client.call(call.body(&IssueRequest { csr })?).await?;
+    let asked_for = csr.is_some();
+    let answer = session.client.call(call.body(&IssueRequest { csr })?).await;
+    let certificate: Certificate = answer.map_err(|failure| match failure.code {
+        Some(Code::BadRequest) if asked_for => {
+            failure.advise(format_args!("compare the certificate request with `agentctl identity show {name}`"))
+        }
+        _ => failure,
+    })?;
     match out {
         Some(dir) => issue_output::write(session.screen, &certificate, dir),
         None if session.screen.json => session.screen.json(&certificate),

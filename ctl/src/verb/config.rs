@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use reverie_core::config::{Source, parse};
+
 use crate::cli::Session;
-use crate::configuration::Files;
+use crate::configuration::{Files, read_main, refused};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::screen::{counted, plain, plain_block};
 
@@ -22,6 +24,11 @@ pub(crate) enum Verb {
     },
     /// Print the JSON schema of the main file
     Schema,
+    /// Check a main file in TOML or JSON, and print it in the other: for programs that make configurations
+    Convert {
+        /// The file; JSON if its first character is {
+        file: PathBuf,
+    },
 }
 
 impl Verb {
@@ -30,6 +37,7 @@ impl Verb {
             Self::Check { file } => check(session, file.as_deref().unwrap_or(&session.layout().config)),
             Self::Show { file } => show(session, file.as_deref().unwrap_or(&session.layout().config)),
             Self::Schema => session.screen.json(&reverie_core::config::schema()),
+            Self::Convert { file } => convert(session, &file),
         }
     }
 }
@@ -62,4 +70,29 @@ fn show(session: &Session, file: &Path) -> Outcome {
     let text = toml::to_string_pretty(&config).map_err(|why| Failure::new(Exit::Internal, why))?;
     let names: String = files.paths().map(|path| format!("# {}\n", plain(&path.display().to_string()))).collect();
     session.screen.text(&format!("# What the agent makes of these files, with every default:\n{names}\n{}", plain_block(&text)))
+}
+
+fn convert(session: &Session, file: &Path) -> Outcome {
+    let name = file.display().to_string();
+    let text = read_main(file)?;
+    if !text.trim_start().starts_with('{') {
+        check_alone(&name, &text)?;
+        let value: serde_json::Value = toml::from_str(&text).map_err(|why| Failure::new(Exit::Data, why))?;
+        return session.screen.json(&value);
+    }
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|why| {
+        Failure::new(Exit::Data, format_args!("{name} is not JSON: {why}")).advise("correct it at that line and column")
+    })?;
+    let text = toml::to_string_pretty(&value).map_err(|why| {
+        Failure::new(Exit::Data, format_args!("{name} cannot be written as TOML: {why}")).advise("leave keys without a value out")
+    })?;
+    check_alone(&format!("{name}, as TOML"), &text)?;
+    match session.screen.json {
+        true => session.screen.json(&serde_json::json!({ "toml": text })),
+        false => session.screen.bytes(text.as_bytes()),
+    }
+}
+
+fn check_alone(name: &str, text: &str) -> Result<(), Failure> {
+    parse(Source { file: name, text }, &[]).map(drop).map_err(refused)
 }

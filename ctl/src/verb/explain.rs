@@ -31,7 +31,13 @@ impl Args {
         let call = Call::of(Operation::Explain).body(&ExplainRequest { pid, uid, gid })?;
         let explanation: Explanation = session.client.call(call).await?;
         session.screen.show(&explanation, |explanation| {
-            let mut text = fields(facts(&explanation.caller, explanation.unit.as_deref()));
+            let mut text = match pid {
+                Some(_) => fields(facts(&explanation.caller, explanation.unit.as_deref())),
+                None => format!(
+                    "a process of uid {} and gid {} as it would be, in no unit\n",
+                    explanation.caller.uid, explanation.caller.gid
+                ),
+            };
             if let Some(remark) = &explanation.remark {
                 text += &format!("\n{}\n", plain(remark));
             }

@@ -57,6 +57,19 @@ eventually 10 in_nginx_again
 [ "$(property reverie-agent.service MainPID)" = "$keeper" ]
 [ -z "$(systemctl list-units --plain --no-legend --failed 'reverie-agent*')" ]
 
+step "a store that cannot be opened is tried again, until it can"
+chown root: /var/lib/reverie/store.redb
+refused systemctl restart reverie-agent.service
+tried_again() { [ "$(property reverie-agent.service NRestarts)" -ge 2 ] && [ "$(property reverie-agent.service ExecMainStatus)" = 74 ]; }
+eventually 20 tried_again
+chown reverie: /var/lib/reverie/store.redb
+eventually 20 systemctl is-active reverie-agent.service
+ask /v1/whoami >/dev/null
+[ "$(serial_of_file web)" = "$serial" ]
+
+step "secrets can be opened by name and not listed"
+[ "$(stat -c '%U %a' /run/reverie/secrets)" = "reverie-warden 711" ]
+
 step "a keeper that hangs is ended by the watchdog and started again"
 mkdir -p /etc/systemd/system/reverie-agent.service.d
 printf '[Service]\nWatchdogSec=2\n' > /etc/systemd/system/reverie-agent.service.d/quick.conf

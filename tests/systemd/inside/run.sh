@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs inside the box: the chapters, in order; each builds on the ones before.
-#   run.sh host|host+tpm2     what is expected to seal the root secret
+#   run.sh host|tpm2     what is expected to seal the root secret: by itself, or because it is configured
 set -Eeuo pipefail
 sealed_by=$1
 chapters=$(dirname "$(readlink -f "$0")")

@@ -23,3 +23,11 @@ eventually 10 test -s "/run/user/$(id -u www-data)/answer.json"
 grep -q '^0::/user.slice/.*/nginx.service$' "/run/user/$(id -u www-data)/cgroup"
 lacks_identity web < "/run/user/$(id -u www-data)/answer.json"
 systemctl stop "user@$(id -u www-data).service"
+
+step "an administrator is told why, for a process of another user in another unit"
+systemd-run --quiet --unit=explained --uid=www-data --gid=www-data sleep 600
+explained=$(property explained.service MainPID)
+agentctl explain --pid "$explained" --json > /tmp/explained.json
+jq --exit-status --argjson uid "$(id -u www-data)" '.caller.uid == $uid and .unit == "explained.service"' /tmp/explained.json >/dev/null
+jq --exit-status '.nearest[0].identity == "web" and (.caller.exe.shown_path | endswith("/sleep"))' /tmp/explained.json >/dev/null
+systemctl stop explained.service

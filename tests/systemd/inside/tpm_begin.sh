@@ -19,6 +19,7 @@ systemctl daemon-reload
 cat >> /etc/reverie/agent.toml <<TOML
 
 [seal]
+mode = "$sealed_by"
 tpm2_device = "$device"
 TOML
 export SYSTEMD_TPM2_DEVICE=$device

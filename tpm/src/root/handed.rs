@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::RootError;
-use super::record::{LEN, NAME, RootSecret};
+use super::record::{LEN, NAME, Record, RootSecret, VERSION};
 use crate::SealError;
 use crate::durable::read_bounded;
 
@@ -17,6 +17,17 @@ pub fn from_systemd_credential(dir: &Path) -> Result<RootSecret, RootError> {
         Err(error) => return Err(error.into()),
     };
     RootSecret::from_slice(&bytes).ok_or_else(|| wrong_length(bytes.len()))
+}
+
+/// Name of the credential that holds the [`Record`], which is no secret.
+const RECORD: &str = "reverie-root.json";
+/// A longer one is none.
+const MAX_RECORD: usize = 64 * 1024;
+
+/// How the secret was sealed, where the unit hands that over too. What cannot be read is not known.
+pub fn record_from_systemd(dir: &Path) -> Option<Record> {
+    let bytes = read_bounded(&dir.join(RECORD), "the record", MAX_RECORD).ok().flatten()?;
+    serde_json::from_slice(&bytes).ok().filter(|record: &Record| record.name == NAME && record.version == VERSION)
 }
 
 #[cfg(test)]

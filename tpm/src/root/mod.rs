@@ -21,13 +21,13 @@ use std::time::SystemTime;
 
 pub use backends::Backends;
 pub use error::RootError;
-pub use handed::from_systemd_credential;
+pub use handed::{from_systemd_credential, record_from_systemd};
 pub use record::{LEN, NAME, Record, RootSecret, Warning};
 
 use crate::credential::Header;
 use crate::{Choice, Evidence, KeyFile, Mode, Policy, SealError, durable};
 use pair::{Pair, Step};
-use record::VERSION;
+use record::{VERSION, passed_over_warning};
 
 /// A root secret in the open.
 #[derive(Debug)]
@@ -72,10 +72,7 @@ pub fn create(
     verify_written(&pair, backends, &record, &secret)?;
     pair.drop_leftovers()?;
     let mut warnings = warnings_of(&record, &blob);
-    if mode == Mode::File {
-        warnings
-            .push(Warning::KeyFile { passed_over: passed_over.into_iter().map(|(mode, why)| (mode, why.to_string())).collect() });
-    }
+    warnings.extend(passed_over_warning(mode, as_text(passed_over)));
     Ok(Opened { secret, record, warnings })
 }
 
@@ -134,10 +131,8 @@ fn renew_step_by_step(
     }
     pair.drop_leftovers()?;
     let mut warnings = warnings_of(&record, &blob);
-    if mode == Mode::File {
-        warnings
-            .push(Warning::KeyFile { passed_over: passed_over.into_iter().map(|(mode, why)| (mode, why.to_string())).collect() });
-    } else if old.mode == Mode::File {
+    warnings.extend(passed_over_warning(mode, as_text(passed_over)));
+    if mode != Mode::File && old.mode == Mode::File {
         // An old copy of root.cred and the key beside it would still open the secret.
         remove_key_file(backends).unwrap_or_else(|why| warnings.push(Warning::NotTidied(why.to_string())));
     }
@@ -174,6 +169,10 @@ fn choose(backends: &Backends, choice: Choice, policy: &Policy) -> Result<(Mode,
         Choice::Fixed(mode) => (mode, Vec::new()),
         Choice::Auto => backends.strongest(policy)?,
     })
+}
+
+fn as_text(passed_over: backends::PassedOver) -> Vec<(Mode, String)> {
+    passed_over.into_iter().map(|(mode, why)| (mode, why.to_string())).collect()
 }
 
 fn unseal(pair: &Pair, backends: &Backends, record: &Record, blob: &[u8]) -> Result<RootSecret, RootError> {

@@ -78,6 +78,13 @@ pub enum Warning {
         /// Each stronger way, and why it could not be had.
         passed_over: Vec<(Mode, String)>,
     },
+    /// Sealed with less than the strongest, which is not to be had here.
+    PassedOver {
+        /// What it is sealed with.
+        mode: Mode,
+        /// Each stronger way, and why it could not be had.
+        passed_over: Vec<(Mode, String)>,
+    },
     /// The default binding binds nothing on this machine.
     Unenforced {
         /// The PCRs that were never extended.
@@ -87,6 +94,15 @@ pub enum Warning {
     Completed,
     /// An interrupted write was found, and could not be tidied up.
     NotTidied(String),
+}
+
+/// What to say of a new seal that is not the strongest, or not strong at all.
+pub(crate) fn passed_over_warning(mode: Mode, passed_over: Vec<(Mode, String)>) -> Option<Warning> {
+    match mode {
+        Mode::File => Some(Warning::KeyFile { passed_over }),
+        _ if passed_over.is_empty() => None,
+        _ => Some(Warning::PassedOver { mode, passed_over }),
+    }
 }
 
 impl fmt::Display for Warning {
@@ -100,6 +116,13 @@ impl fmt::Display for Warning {
                     write!(f, "; {mode} was not to be had: {why}")?;
                 }
                 f.write_str("; once there is a TPM, run \"reverie-agent seal renew --mode tpm2\"")
+            }
+            Self::PassedOver { mode, passed_over } => {
+                write!(f, "the root secret is sealed by {mode} alone")?;
+                for (stronger, why) in passed_over {
+                    write!(f, "; {stronger} was not to be had: {why}")?;
+                }
+                f.write_str("; once it is, run \"reverie-agent seal renew\"")
             }
             Self::Unenforced { pcrs } => write!(
                 f,
@@ -121,6 +144,16 @@ mod tests {
         let secret = RootSecret::from_slice(&[0xa5; LEN]).unwrap();
         assert_eq!(format!("{secret:?}"), "RootSecret(..)");
         assert!(RootSecret::from_slice(&[0xa5; 31]).is_none());
+    }
+
+    #[test]
+    fn every_stronger_way_that_was_passed_over_is_warned_of() {
+        let passed_over = vec![(Mode::HostTpm2, "no TPM".to_owned()), (Mode::Tpm2, "no TPM".to_owned())];
+        let text = passed_over_warning(Mode::Host, passed_over.clone()).unwrap().to_string();
+        assert!(text.contains("sealed by host alone; host+tpm2 was not to be had: no TPM; tpm2 was not"), "{text}");
+        assert!(matches!(passed_over_warning(Mode::File, passed_over), Some(Warning::KeyFile { .. })));
+        assert_eq!(passed_over_warning(Mode::HostTpm2, vec![]), None);
+        assert!(passed_over_warning(Mode::File, vec![]).is_some());
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Alarm {
 /// How the root secret is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SealStatus {
-    /// `tpm2`, `host+tpm2`, `host`, `file`, or `systemd` when systemd unsealed it for us.
+    /// `tpm2`, `host+tpm2`, `host`, `file`, or `systemd` when systemd unsealed it for us and did not say how.
     pub mode: String,
     /// PCRs bound.
     pub pcrs: Vec<u8>,
@@ -177,7 +177,7 @@ pub struct Rotated {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeRequest {
-    /// One leaf.
+    /// One certificate; an intermediate of this host is treated as under `intermediate`.
     pub serial: Option<String>,
     /// Every certificate of an identity; one that the agent keeps is replaced at once.
     pub identity: Option<String>,

@@ -73,6 +73,20 @@ macro_rules! operations {
     };
 }
 
+/// The largest body of a request that holds some names, or a certificate request of 16 KiB in PEM.
+const SMALL_BODY: usize = 32 * 1024;
+
+impl Operation {
+    /// The largest body it takes, in bytes. `configured` counts only where an administrator hands over a secret.
+    pub fn max_body(self, configured: usize) -> usize {
+        match (self, self.method()) {
+            (Self::SealSecret, _) => configured,
+            (_, Method::Get | Method::Delete) => 0,
+            (_, Method::Post | Method::Put) => SMALL_BODY,
+        }
+    }
+}
+
 operations! {
     Whoami: Local Get "/v1/whoami", "Who the kernel says you are, and what you may have";
     ListIdentities: Local Get "/v1/identities", "Your identities";
@@ -107,4 +121,21 @@ operations! {
     Health: Admin Get "/health", "Is the agent alive?";
     Ready: Admin Get "/ready", "Can it issue?";
     Metrics: Admin Get "/metrics", "Prometheus metrics";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_secret_to_seal_may_be_as_large_as_configured() {
+        for &operation in Operation::ALL {
+            let expected = match (operation, operation.method()) {
+                (Operation::SealSecret, _) => 1_000_000,
+                (_, Method::Post) => 32 * 1024,
+                _ => 0,
+            };
+            assert_eq!(operation.max_body(1_000_000), expected, "{operation:?}");
+        }
+    }
 }

@@ -96,9 +96,11 @@ pub(super) struct NumberedEvent {
 pub struct ParseLineError;
 
 impl Line {
-    /// Reads one line, without its newline.
+    /// Reads one line, without its newline. Only what [`Line::to_text`] writes is one: anything beside the hashed bytes
+    /// would be vouched for by nothing.
     pub fn parse(text: &str) -> Result<Self, ParseLineError> {
-        serde_json::from_str(text).map_err(|_| ParseLineError)
+        let line: Self = serde_json::from_str(text).map_err(|_| ParseLineError)?;
+        if line.to_text() == text { Ok(line) } else { Err(ParseLineError) }
     }
 
     /// The line as it is written, without a newline.

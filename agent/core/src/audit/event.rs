@@ -52,6 +52,8 @@ pub enum Kind {
     RootChanged,
     /// An intermediate was made or retired.
     IntermediateChanged,
+    /// An identity that is no longer declared was forgotten, with its key and its files.
+    IdentityWithdrawn,
     /// A secret was sealed or replaced.
     SecretSealed,
     /// A secret was read.

@@ -4,9 +4,11 @@
 //! zeroes before the first) followed by the exact bytes of `event`, so any tool with SHA-256 can check it.
 
 mod chain;
+mod denials;
 mod event;
 mod verify;
 
 pub use chain::{ChainHead, Hash, Line, ParseLineError, SignedHead};
+pub use denials::Denials;
 pub use event::{Actor, Event, Kind, Outcome, Subject};
 pub use verify::{Fault, Report, Verifier};

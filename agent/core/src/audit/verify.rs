@@ -200,6 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn words_written_beside_the_hashed_bytes_are_found() {
+        for addition in ["{\"note\":\"never happened\",", "{ ", "{\"outcome\":\"failed\","] {
+            let (mut lines, head) = log(20);
+            lines[6] = lines[6].replacen('{', addition, 1);
+            assert_eq!(verify(&lines, head)[0], Fault::Unreadable { after: 6 }, "{addition}");
+        }
+    }
+
+    #[test]
     fn a_deleted_event_is_found_and_located() {
         let (mut lines, head) = log(20);
         lines.drain(4..7);

@@ -39,7 +39,7 @@ pub struct Root {
     pub validity: Validity,
     /// From when on it signs; published, and so trusted, before.
     pub signs_from: Moment,
-    /// When its CRL must be replaced; `None` before the first.
+    /// When its CRL must be replaced; `None` before the first, and while it lacks entries.
     pub crl_next_update: Option<Moment>,
     /// It has ended, by the clock of that time: out of the bundle.
     pub retired: bool,
@@ -54,7 +54,7 @@ pub struct Intermediate {
     pub root: String,
     /// Its life.
     pub validity: Validity,
-    /// When its CRL must be replaced; `None` before the first.
+    /// When its CRL must be replaced; `None` before the first, and while it lacks entries.
     pub crl_next_update: Option<Moment>,
     /// Revoked: signs no certificates any more.
     pub revoked: bool,

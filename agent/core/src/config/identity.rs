@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::id::{DnsName, IdentityName, SecretName, SpiffeId};
 use crate::ipc::prober::Preamble;
 use crate::moment::Span;
+use crate::renewal::Renewal;
 
 /// An `[[identity]]` as it is written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -30,6 +31,9 @@ pub(super) struct RawIdentity {
     /// Life of a certificate: `5m` to `30d`. Default `7d`.
     #[schemars(with = "Option<Span>")]
     pub(super) ttl: Option<Spanned<Span>>,
+    /// When its certificates are renewed. Default: at half of their life.
+    #[schemars(with = "Option<Renewal>")]
+    pub(super) renew: Option<Spanned<Renewal>>,
     /// Kind of key. Default `p256`.
     #[serde(default)]
     pub(super) key: KeyType,
@@ -77,6 +81,8 @@ pub struct Identity {
     pub ip: Vec<IpAddr>,
     /// Life of a certificate.
     pub ttl: Span,
+    /// When it is renewed.
+    pub renew: Renewal,
     /// Kind of key.
     pub key: KeyType,
     /// For a caller with several.
@@ -139,9 +145,9 @@ pub struct Match {
     pub group: Option<String>,
     /// Name of a supplementary group.
     pub supplementary_group: Option<String>,
-    /// Absolute path of the executable. Not alone: its environment can subvert a trusted program.
+    /// Absolute path of the executable. Only beside `unit`, `uid` or `user`: it narrows within one user.
     pub exe: Option<String>,
-    /// SHA-256 of the executable, hex. Not alone either.
+    /// SHA-256 of the executable, hex. Only beside `unit`, `uid` or `user` too.
     pub sha256: Option<String>,
     /// System unit, e.g. `nginx.service`.
     pub unit: Option<String>,
@@ -157,11 +163,11 @@ impl Match {
                         supplementary_group, unit, cgroup"
                 .to_owned());
         }
-        let who = [self.uid.is_some(), self.user.is_some(), self.gid.is_some(), self.group.is_some()];
-        let rest = [self.supplementary_group.is_some(), self.unit.is_some(), self.cgroup.is_some()];
-        if !who.iter().chain(&rest).any(|&given| given) {
-            return Err("`exe` and `sha256` may not stand alone, since the environment of a trusted program can subvert it: \
-                        add a user, group, unit or cgroup"
+        // Whoever owns a user namespace may say which file it runs (prctl PR_SET_MM_MAP), whatever its groups and cgroup.
+        let one_user = self.unit.is_some() || self.uid.is_some() || self.user.is_some();
+        if !one_user && (self.exe.is_some() || self.sha256.is_some()) {
+            return Err("`exe` and `sha256` need `unit`, `uid` or `user` beside them, since any local user can make a process \
+                        that seems to run another program: add one of the three"
                 .to_owned());
         }
         if self.uid.is_some() && self.user.is_some() {
@@ -273,7 +279,7 @@ pub enum Reload {
 pub(super) struct RawReload {
     /// A systemd unit to reload.
     unit: Option<String>,
-    /// A signal: `HUP`, `USR1`, `USR2`, `WINCH` or `TERM`; with `pidfile`.
+    /// A signal: `HUP`, `USR1`, `USR2` or `WINCH`; with `pidfile`.
     signal: Option<String>,
     /// Absolute path of a pidfile.
     pidfile: Option<String>,
@@ -317,14 +323,14 @@ impl TryFrom<RawReload> for Reload {
     }
 }
 
+/// The warden sends no other (`agent/src/warden/reload/signal.rs`): none of these forces a process to end.
 fn signal_number(name: &str) -> Result<i32, String> {
     match name.strip_prefix("SIG").unwrap_or(name) {
         "HUP" => Ok(1),
         "USR1" => Ok(10),
         "USR2" => Ok(12),
-        "TERM" => Ok(15),
         "WINCH" => Ok(28),
-        _ => Err(format!("{name:?} is not one of the signals HUP, USR1, USR2, TERM, WINCH")),
+        _ => Err(format!("{name:?} is not a signal by which programs reload: HUP, USR1, USR2, WINCH")),
     }
 }
 

@@ -121,12 +121,26 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
             let message = format!("{:?} is not in this host's trust domain {:?}", id.get_ref().as_str(), domain.as_str());
             return Err(source.error(&id, message));
         }
+        // The trust domain's own ID is for issuers (X509-SVID §3.1); verifiers refuse a leaf with it.
+        Some(id) if id.get_ref().path().is_empty() => {
+            let shown = id.get_ref().as_str();
+            let message = format!(
+                "{shown:?} is the trust domain itself, which no identity may be: add a path, such as \"{shown}/svc/{}\"",
+                raw.name.get_ref()
+            );
+            return Err(source.error(&id, message));
+        }
         Some(id) => id.into_inner(),
         None => format!("spiffe://{domain}/svc/{}", raw.name.get_ref())
             .parse()
             .map_err(|error: crate::id::InvalidName| source.error(&raw.name, error.to_string()))?,
     };
     let ttl = bounded(source, raw.ttl, Span::days(7), Identity::MIN_TTL, Identity::MAX_TTL, "a certificate's life")?;
+    if let Some(renew) = &raw.renew
+        && renew.get_ref().deadline.is_some_and(|deadline| deadline.0 > ttl.0 / 2)
+    {
+        return Err(source.error(renew, format!("`deadline` must be at most half of the certificate's life, which is {ttl}")));
+    }
     if let (Some(reload), None) = (&raw.reload, &raw.files) {
         return Err(source.error(reload, "`reload` needs `files`: without files there is nothing to read again"));
     }
@@ -139,6 +153,7 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
         dns: raw.dns,
         ip: raw.ip,
         ttl,
+        renew: raw.renew.map(Spanned::into_inner).unwrap_or_default(),
         key: raw.key,
         hint: raw.hint,
         matches: raw.matches.into_inner(),
@@ -248,6 +263,16 @@ allow = ["web"]
     #[test]
     fn a_wrong_value_is_refused_with_what_is_allowed() {
         for (line, instead, expected) in [
+            (
+                "ttl = \"7d\"",
+                "ttl = \"7d\"\nrenew = { window = \"2-4\" }",
+                "agent.toml:13:20: \"2-4\" is not a part of the day; write it in UTC, like \"02:00-04:00\" or \"22:30-01:00\"",
+            ),
+            (
+                "ttl = \"7d\"",
+                "ttl = \"7d\"\nrenew = { deadline = \"4d\" }",
+                "agent.toml:13:9: `deadline` must be at most half of the certificate's life, which is 7d",
+            ),
             ("ttl = \"7d\"", "ttl = \"1m\"", "agent.toml:12:7: a certificate's life must be from 5m to 30d, not 1m"),
             (
                 "name = \"web\"\n",
@@ -258,6 +283,12 @@ allow = ["web"]
                 "spiffe://example.org/svc/web",
                 "spiffe://other.org/svc/web",
                 "agent.toml:10:13: \"spiffe://other.org/svc/web\" is not in this host's trust domain \"example.org\"",
+            ),
+            (
+                "spiffe://example.org/svc/web",
+                "spiffe://example.org",
+                "agent.toml:10:13: \"spiffe://example.org\" is the trust domain itself, which no identity may be: \
+                 add a path, such as \"spiffe://example.org/svc/web\"",
             ),
             (
                 "mode = \"auto\"",
@@ -285,12 +316,26 @@ allow = ["web"]
     }
 
     #[test]
-    fn a_match_that_is_empty_or_rests_on_the_executable_alone_is_refused() {
+    fn a_match_that_is_empty_or_contradicts_itself_is_refused() {
         let line = "match = { user = \"www-data\", unit = \"nginx.service\" }";
         assert!(refusal(&with(line, "match = {}")).contains("at least one of"));
-        assert!(refusal(&with(line, "match = { exe = \"/bin/x\" }")).contains("may not stand alone"));
         assert!(refusal(&with(line, "match = { uid = 1, user = \"a\" }")).contains("not both"));
         assert!(refusal(&with(line, "match = { unit = \"nginx\" }")).contains("is not a unit name"));
+    }
+
+    #[test]
+    fn an_executable_counts_only_beside_the_unit_or_user_that_runs_it() {
+        let line = "match = { user = \"www-data\", unit = \"nginx.service\" }";
+        let digest = format!("sha256 = \"{}\"", "a".repeat(64));
+        for executable in ["exe = \"/bin/x\"", &digest] {
+            for beside in ["", ", gid = 33", ", group = \"a\"", ", supplementary_group = \"a\"", ", cgroup = \"/a\""] {
+                let error = refusal(&with(line, &format!("match = {{ {executable}{beside} }}")));
+                assert!(error.contains("need `unit`, `uid` or `user` beside them"), "{beside}: {error}");
+            }
+            for beside in ["uid = 33", "user = \"www-data\"", "unit = \"nginx.service\""] {
+                main_file(&with(line, &format!("match = {{ {executable}, {beside} }}"))).unwrap();
+            }
+        }
     }
 
     #[test]
@@ -299,6 +344,14 @@ allow = ["web"]
         assert!(refusal(&with(line, "reload = { signal = \"HUP\" }")).contains("`reload` takes one of"));
         assert!(refusal(&with(line, "reload = { signal = \"KILL\", pidfile = \"/x\" }")).contains("HUP, USR1"));
         assert!(refusal(&with(line, "reload = { command = [\"true\"] }")).contains("absolute path"));
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_named() {
+        let config = main_file(GOOD).unwrap();
+        assert!(config.awaiting_restart(&config).is_empty());
+        let changed = with("mode = \"auto\"", "mode = \"tpm2\"\n[audit]\nkeep = 3\njournald = true\n[log]\nlevel = \"debug\"");
+        assert_eq!(config.awaiting_restart(&main_file(&changed).unwrap()), ["[seal]", "audit.keep"]);
     }
 
     #[test]

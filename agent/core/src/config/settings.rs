@@ -83,6 +83,20 @@ pub struct Config {
     pub secrets: Vec<Secret>,
 }
 
+impl Config {
+    /// What `new` has otherwise and takes effect at a restart only, as it is written. Of what can be read again, that is:
+    /// names and paths are refused.
+    pub fn awaiting_restart(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("[seal]", self.seal != new.seal),
+            ("admin.group (for the files of the audit log)", self.admin.group != new.admin.group),
+            ("audit.rotate_bytes", self.audit.rotate_bytes != new.audit.rotate_bytes),
+            ("audit.keep", self.audit.keep != new.audit.keep),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
 /// Folders and sockets. Unset ones follow from the mode: `/run/reverie` and `/var/lib/reverie` for the system,
 /// `$XDG_RUNTIME_DIR/reverie` and `$XDG_STATE_HOME/reverie` for one person.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -188,7 +202,7 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests for one uid in a burst.
     pub burst: u32,
-    /// Largest request body, in bytes.
+    /// Largest request body with which an administrator seals a secret, in bytes. Others are at most 32 KiB.
     pub body_bytes: u32,
     /// How long an idle connection is kept.
     pub idle: Span,

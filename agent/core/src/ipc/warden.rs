@@ -9,7 +9,7 @@ use crate::caller::Executable;
 pub enum Request {
     /// Read the facts of the process behind the pidfd that travels with this message.
     Facts {
-        /// Also digest the executable (some rule has a `sha256` selector).
+        /// Also digest the executable. The facts come without a digest if that cannot be done, or not now.
         digest_exe: bool,
     },
     /// Is the process behind the accompanying pidfd alive and still running this file?
@@ -160,4 +160,17 @@ pub struct Facts {
     pub exe: Option<Executable>,
     /// cgroup v2 path.
     pub cgroup: Option<String>,
+    /// Its ids now. A caller's own are those of `SO_PEERCRED`; these are for `explain`, and to share out digests.
+    pub credentials: Credentials,
+}
+
+/// Under whose ids a process runs: the effective ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
 }

@@ -40,7 +40,8 @@ pub struct Judge {
     by_name: BTreeMap<IdentityName, usize>,
     by_key: BTreeMap<Selector, Vec<usize>>,
     by_cgroup: Vec<usize>,
-    digests_exe: bool,
+    /// Those with a `sha256` selector, filed like `by_key` but by their narrowest other selector.
+    by_key_but_digest: BTreeMap<Selector, Vec<usize>>,
 }
 
 /// What the judge says.
@@ -72,12 +73,17 @@ impl Judge {
     pub fn new(rules: Vec<Rule>) -> Self {
         let mut judge = Self::default();
         for (index, rule) in rules.iter().enumerate() {
-            judge.digests_exe |= rule.selectors.iter().any(|s| matches!(s, Selector::Sha256(_)));
             judge.by_name.insert(rule.name.clone(), index);
             match rule.selectors.iter().min_by_key(|selector| breadth(selector)) {
                 None => {}
                 Some(Selector::Cgroup(_)) => judge.by_cgroup.push(index),
                 Some(key) => judge.by_key.entry(key.clone()).or_default().push(index),
+            }
+            let others = rule.selectors.iter().filter(|selector| !is_digest(selector));
+            if rule.selectors.iter().any(is_digest)
+                && let Some(key) = others.min_by_key(|selector| breadth(selector))
+            {
+                judge.by_key_but_digest.entry(key.clone()).or_default().push(index);
             }
         }
         judge.rules = rules;
@@ -91,7 +97,16 @@ impl Judge {
 
     /// True if some rule wants the digest of the executable.
     pub fn digests_exe(&self) -> bool {
-        self.digests_exe
+        !self.by_key_but_digest.is_empty()
+    }
+
+    /// True if the digest of the executable is all that is lacking to meet some rule: nobody else's file is worth reading.
+    pub fn awaits_digest(&self, caller: &Caller) -> bool {
+        let holds_otherwise = |&index: &usize| {
+            self.rules[index].selectors.iter().filter(|selector| !is_digest(selector)).all(|selector| selector.holds(caller))
+        };
+        !self.by_key_but_digest.is_empty()
+            && keys_of(caller).filter_map(|key| self.by_key_but_digest.get(&key)).flatten().any(holds_otherwise)
     }
 
     /// Which identities may this caller have?
@@ -126,6 +141,10 @@ impl Judge {
     pub fn rule(&self, name: &IdentityName) -> Option<&Rule> {
         self.by_name.get(name).map(|&index| &self.rules[index])
     }
+}
+
+fn is_digest(selector: &Selector) -> bool {
+    matches!(selector, Selector::Sha256(_))
 }
 
 /// How many callers a selector is likely to let through: rules are filed under the narrowest.
@@ -249,6 +268,25 @@ mod tests {
         let judge = Judge::new(vec![rule("all", &[])]);
         assert_eq!(judge.judge(&caller(33)), Verdict::Deny(Refusal::NoRule));
         assert!(judge.judge_for(&caller(33), &"all".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_digest_is_awaited_only_for_a_caller_who_lacks_nothing_else() {
+        let (digest, unit) = (Selector::Sha256("aa".into()), Selector::Unit("nginx.service".into()));
+        let judge = Judge::new(vec![
+            rule("by-uid", &[Selector::Uid(33), digest.clone()]),
+            rule("by-unit", &[digest, unit, Selector::Uid(34), Selector::Exe("/usr/sbin/nginx".into())]),
+            rule("plain", &[Selector::Uid(35)]),
+        ]);
+        assert!(judge.awaits_digest(&caller(33)) && judge.awaits_digest(&caller(34)));
+        assert!(!judge.awaits_digest(&caller(35)) && !judge.awaits_digest(&caller(1234)));
+        let mut elsewhere = caller(34);
+        elsewhere.cgroup = Some("/system.slice/other.service".into());
+        assert!(!judge.awaits_digest(&elsewhere));
+        let mut unpinned = caller(33);
+        unpinned.pinning = Pinning::CredentialsOnly;
+        assert!(judge.awaits_digest(&unpinned), "the uid holds all the same");
+        assert_eq!(judge.judge(&unpinned), Verdict::Deny(Refusal::NoRule));
     }
 
     fn any_selector() -> impl Strategy<Value = Selector> {

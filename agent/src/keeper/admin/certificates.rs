@@ -13,8 +13,9 @@ use reverie_core::id::IdentityName;
 use super::audit::blocking;
 use super::status::issuer_statuses;
 use crate::keeper::clock;
+use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{lifecycle, revocation, rotation};
-use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::state::IssuedRecord;
 
@@ -49,21 +50,26 @@ fn identity_named(name: &str) -> Result<IdentityName, Failure> {
 }
 
 pub async fn rotate(call: &Call<'_>) -> Answer {
-    let RotateRequest { identity } = parse_json(&call.body)?;
-    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor()).await?)
+    let RotateRequest { identity } = call.json().await?;
+    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor(), Telling::Now).await?)
 }
 
 pub async fn revoke(call: &Call<'_>) -> Answer {
     let keeper = call.keeper;
-    let serials = match parse_json(&call.body)? {
+    let serials = match call.json().await? {
         RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
-            let unknown = || revocation::RevocationError::Unknown(serial.clone());
-            let leaf = keeper.state.issued(parsed)?.filter(|leaf| leaf.revoked_at.is_none() && leaf.not_after > clock::now());
-            revocation::revoke_leaves(keeper, vec![leaf.ok_or_else(unknown)?], call.actor()).await?
+            revocation::revoke_serial(keeper, parsed, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
-            let leaves = revocation::in_force(keeper, identity_named(&identity)?).await?;
+            let name = identity_named(&identity)?;
+            let declared = keeper.policy().identities.contains_key(&name);
+            let leaves = revocation::in_force(keeper, name).await?;
+            // In an emergency a misspelt name must not look like success.
+            if leaves.is_empty() && !declared {
+                let what = format!("no identity {identity:?} is declared, and none of that name has a certificate in force");
+                return Err(Problem::new(Code::NotFound, what).into());
+            }
             revocation::revoke_leaves(keeper, leaves, call.actor()).await?
         }
         RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint) } => {
@@ -78,7 +84,7 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
 }
 
 pub async fn rotate_issuer(call: &Call<'_>) -> Answer {
-    let RotateIssuerRequest { issuer, overlap_seconds } = parse_json(&call.body)?;
+    let RotateIssuerRequest { issuer, overlap_seconds } = call.json().await?;
     let keeper = call.keeper;
     let overlap = overlap_seconds.map_or(keeper.policy().config.ca.root_overlap.0, Duration::from_secs);
     if overlap > keeper.policy().config.ca.root_ttl.0 / 2 {

@@ -5,16 +5,16 @@ use std::os::fd::AsFd;
 use reverie_core::api::admin::ExplainRequest;
 use reverie_core::api::{Code, Problem};
 use reverie_core::caller::{Caller, Pinning};
-use reverie_core::ipc::warden::{Reply as WardenReply, Request};
+use reverie_core::ipc::warden::{Credentials, Reply as WardenReply, Request};
 use reverie_core::rule::Explanation;
 use reverie_sys::pidfd::PidFd;
 
-use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::roles::FACTS_DEADLINE;
 
 pub async fn explain(call: &Call<'_>) -> Answer {
-    let caller = match parse_json(&call.body)? {
+    let caller = match call.json().await? {
         ExplainRequest { pid: Some(pid), uid: None, gid: None } => running(call, pid).await?,
         ExplainRequest { pid: None, uid: Some(uid), gid } => {
             let imagined = Caller::by_credentials(1, uid, gid.unwrap_or(uid), vec![]);
@@ -25,7 +25,8 @@ pub async fn explain(call: &Call<'_>) -> Answer {
     Reply::json(&Explanation::new(&call.keeper.policy().judge, &caller))
 }
 
-/// The facts of a running process. Its ids come from /proc and serve to explain, never to decide.
+/// The facts of a running process. All are the warden's: the keeper's own /proc shows it nobody else's processes. Its ids
+/// serve to explain, never to decide.
 async fn running(call: &Call<'_>, pid: i32) -> Result<Caller, Failure> {
     let none = || Problem::new(Code::NotFound, format!("there is no process {pid}")).advise("`pidof NAME` finds its number");
     if pid <= 0 {
@@ -36,17 +37,10 @@ async fn running(call: &Call<'_>, pid: i32) -> Result<Caller, Failure> {
     let WardenReply::Facts(facts) = call.keeper.roles.warden(&request, Some(pidfd.as_fd()), FACTS_DEADLINE).await? else {
         return Err(none().into());
     };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| none())?;
-    let numbers = |key: &str| -> Vec<u32> {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
-    };
-    // Real, effective, saved, filesystem: the effective one is what SO_PEERCRED reports.
-    let (uid, gid) = (numbers("Uid:").get(1).copied(), numbers("Gid:").get(1).copied());
-    let (Some(uid), Some(gid)) = (uid, gid) else { return Err(none().into()) };
+    let Credentials { uid, gid, groups } = facts.credentials;
     let pinning = match call.keeper.pidfd_attestation {
         true => Pinning::Pidfd,
         false => Pinning::CredentialsOnly,
     };
-    Ok(Caller { pinning, exe: facts.exe, cgroup: facts.cgroup, ..Caller::by_credentials(pid, uid, gid, numbers("Groups:")) })
+    Ok(Caller { pinning, exe: facts.exe, cgroup: facts.cgroup, ..Caller::by_credentials(pid, uid, gid, groups) })
 }

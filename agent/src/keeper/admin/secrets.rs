@@ -7,7 +7,7 @@ use reverie_core::id::SecretName;
 use reverie_core::ipc::warden::TargetKind;
 use zeroize::Zeroizing;
 
-use crate::keeper::local::answer::{Answer, Failure, Reply, parse_json};
+use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::local::secret_reply;
 use crate::keeper::outlet::files;
@@ -47,7 +47,7 @@ fn named(call: &Call<'_>) -> Result<SecretName, Failure> {
 
 pub async fn seal(call: &Call<'_>) -> Answer {
     let name = named(call)?;
-    let request: SealRequest = parse_json(&call.body)?;
+    let request: SealRequest = call.json().await?;
     let value = data_encoding::BASE64.decode(request.value.as_bytes()).map(Zeroizing::new);
     let value = value.map_err(|_| Problem::new(Code::Malformed, "`value` is not base64"))?;
     if value.is_empty() || value.len() > MAX_BYTES {

@@ -3,6 +3,7 @@
 use reverie_core::api::admin::{AdminIdentity, Alarm, AllIdentities, Health, IssuerStatus, Status};
 use reverie_core::api::{Code, Problem};
 use reverie_core::ca;
+use reverie_core::id::IdentityName;
 
 use crate::keeper::identity::issuance;
 use crate::keeper::local::answer::{Answer, Reply};
@@ -84,7 +85,7 @@ pub fn identities(call: &Call<'_>) -> Answer {
             summary: identity_summary(call.keeper, declared),
             selectors: rule.selectors.iter().map(ToString::to_string).collect(),
             declared_at: declared.declared_at.clone(),
-            verified: call.keeper.last_verified(&rule.name),
+            verified: seen(call.keeper, &rule.name),
         })
     });
     Reply::json(&AllIdentities { identities: identities.collect() })
@@ -101,6 +102,12 @@ pub fn ready(call: &Call<'_>) -> Answer {
     }
 }
 
+/// Where and when the service was seen to serve its certificate.
+fn seen(keeper: &Keeper, name: &IdentityName) -> Option<String> {
+    let told = keeper.told.of(name)?;
+    told.seen.map(|place| format!("seen at {place}, {}", told.at))
+}
+
 /// Could a certificate be issued now?
 fn why_not_ready(keeper: &Keeper) -> Option<String> {
     let (now, issuers) = (clock::now(), keeper.issuers());
@@ -110,6 +117,11 @@ fn why_not_ready(keeper: &Keeper) -> Option<String> {
 
 pub fn metrics(call: &Call<'_>) -> Answer {
     metrics::gauge!("reverie_identities").set(call.keeper.policy().identities.len() as f64);
+    let state = &call.keeper.state;
+    metrics::gauge!("reverie_certificates_recorded").set(state.issued_count()? as f64);
+    if let Ok(bytes) = state.store_bytes() {
+        metrics::gauge!("reverie_store_bytes").set(bytes as f64);
+    }
     metrics::gauge!("reverie_audit_seq").set(call.keeper.state.audit_head().seq as f64);
     Reply::text("text/plain; version=0.0.4", &call.keeper.metrics.render())
 }

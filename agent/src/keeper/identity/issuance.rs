@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::authority;
 use super::issuers::{Issuers, SigningIssuer, to_pem};
-use crate::keeper::state::IssuedRecord;
+use crate::keeper::state::{CertificateKind, IssuedRecord};
 
 /// A signed leaf that is not recorded yet: nobody may see it before it is.
 #[must_use]
@@ -104,6 +104,7 @@ impl Leaf {
     pub fn record(&self, identity: &Identity) -> IssuedRecord {
         IssuedRecord {
             serial: self.serial,
+            kind: CertificateKind::Leaf,
             identity: identity.name.clone(),
             spiffe_id: identity.spiffe_id.clone(),
             issuer: self.issuer.clone(),

@@ -1,5 +1,7 @@
 //! The host's roots and intermediates with their keys: at rest one sealed row, in memory one immutable snapshot.
 
+use std::sync::Arc;
+
 use rcgen::{Issuer, KeyPair};
 use reverie_core::ca;
 use rustls::pki_types::CertificateDer;
@@ -16,8 +18,9 @@ pub struct StoredIssuer {
     pub certificate: Vec<u8>,
     /// PKCS #8.
     pub key: Zeroizing<Vec<u8>>,
-    /// The current list, DER; empty before the first.
-    pub crl: Vec<u8>,
+    /// The current list, DER; empty before the first. In a row of its own: it may be large.
+    #[serde(skip)]
+    pub crl: Arc<Vec<u8>>,
     /// RFC 5280 §5.2.3.
     pub crl_number: u64,
 }

@@ -10,10 +10,10 @@ use reverie_core::id::InvalidName;
 use reverie_core::moment::Moment;
 use zeroize::Zeroizing;
 
-use super::authority::{self, Revocation};
 use super::issuance::IssueError;
 use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint};
-use crate::keeper::state::{Change, IssuedRecord, RevokedRecord, StateError, Table, Write};
+use super::{authority, lists};
+use crate::keeper::state::{CertificateKind, Change, IssuedRecord, State, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 
 /// The key of the authority's row.
@@ -67,14 +67,11 @@ impl From<aws_lc_rs::error::Unspecified> for LifecycleError {
 }
 
 /// What is stored, ready to sign; empty on a new host.
-pub fn load(row: Option<Zeroizing<Vec<u8>>>) -> Result<Issuers, LifecycleError> {
-    let stored: StoredAuthority = row.map(|row| row::decode(&row)).transpose()?.unwrap_or_default();
+pub fn load(state: &State) -> Result<Issuers, LifecycleError> {
+    let row = state.get(Table::Authority, ROW)?;
+    let mut stored: StoredAuthority = row.map(|row| row::decode(&row)).transpose()?.unwrap_or_default();
+    lists::attach(state, &mut stored)?;
     Issuers::load(stored).map_err(LifecycleError::Key)
-}
-
-/// The row that [`load`] reads.
-pub fn stored_row(state: &crate::keeper::state::State) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
-    state.get(Table::Authority, ROW)
 }
 
 /// Lifetimes from the configuration in force.
@@ -144,8 +141,14 @@ fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError
     }
 }
 
-/// Does one step and records it; returns the fingerprint it concerns.
-async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now: Moment) -> Result<String, LifecycleError> {
+/// Does one step and records it; returns the fingerprint it concerns. The caller has the authority's turn.
+pub async fn take(
+    keeper: &Keeper,
+    issuers: &Arc<Issuers>,
+    step: Step,
+    actor: Actor,
+    now: Moment,
+) -> Result<String, LifecycleError> {
     let mut stored = issuers.stored.clone();
     let mut writes = vec![];
     let (kind, fingerprint, what) = match step {
@@ -158,9 +161,8 @@ async fn take(keeper: &Keeper, issuers: &Issuers, step: Step, actor: Actor, now:
             format!("made under root {root}"),
         ),
         Step::SignCrl { issuer } => {
-            let revoked = revoked_by(keeper, &issuer)?;
-            sign_list(keeper, issuers, &mut stored, &issuer, &revoked, now)?;
-            (Kind::CrlSigned, issuer, format!("{} entries", revoked.len()))
+            let entries = lists::sign(keeper, issuers, &mut stored, &issuer, now).await?;
+            (Kind::CrlSigned, issuer, format!("{entries} entries"))
         }
         Step::Retire { fingerprint } => {
             stored.record.set_retired(&fingerprint, true);
@@ -193,6 +195,7 @@ pub async fn record(
 ) -> Result<(), LifecycleError> {
     stored.drop_unnamed();
     writes.push(Write::Put { table: Table::Authority, key: ROW.to_owned(), value: row::encode(&stored)? });
+    writes.extend(lists::writes(&keeper.issuers().stored, &stored));
     let issuers = Issuers::load(stored).map_err(LifecycleError::Key)?;
     keeper.commit(Change { writes, events }).await?;
     keeper.publish_issuers(issuers);
@@ -231,10 +234,10 @@ fn make_intermediate(
         .map_err(IssueError::Template)?;
     let key = authority::fresh_key(KeyType::P256)?;
     let certificate = authority::sign_intermediate(&template, &key, signing)?;
-    // In the register like any other, so that it can be revoked like any other. Its SPIFFE ID, the trust domain's own,
-    // tells it from a leaf.
+    // In the register like any other, so that it can be revoked like any other.
     writes.push(Write::Issued(IssuedRecord {
         serial: template.serial,
+        kind: CertificateKind::Intermediate,
         identity: INTERMEDIATE.parse()?,
         spiffe_id: format!("spiffe://{}", host.trust_domain).parse()?,
         issuer: root.to_owned(),
@@ -260,36 +263,8 @@ fn add(stored: &mut StoredAuthority, certificate: Vec<u8>, key: &rcgen::KeyPair)
         fingerprint: fingerprint.clone(),
         certificate,
         key: Zeroizing::new(key.serialize_der()),
-        crl: vec![],
+        crl: Arc::default(),
         crl_number: 0,
     });
     fingerprint
-}
-
-/// Every leaf or intermediate of `issuer` that is revoked and has not ended.
-pub fn revoked_by(keeper: &Keeper, issuer: &str) -> Result<Vec<Revocation>, StateError> {
-    let revoked = keeper.state.revoked_of(issuer, clock::now())?;
-    let entry = |record: RevokedRecord| Revocation { serial: record.serial.as_bytes().to_vec(), at: record.revoked_at };
-    Ok(revoked.into_iter().map(entry).collect())
-}
-
-/// Signs the list of `issuer` anew.
-pub fn sign_list(
-    keeper: &Keeper,
-    issuers: &Issuers,
-    stored: &mut StoredAuthority,
-    issuer: &str,
-    revoked: &[Revocation],
-    now: Moment,
-) -> Result<(), LifecycleError> {
-    let signing = issuers.signing(issuer).ok_or(IssueError::NoIssuer)?;
-    let next_update = now.after(settings(keeper).crl_ttl);
-    let row = stored.issuer_mut(issuer).ok_or(IssueError::NoIssuer)?;
-    row.crl_number += 1;
-    row.crl = authority::sign_crl(revoked, row.crl_number, now, next_update, signing)?;
-    let record = &mut stored.record;
-    record.roots.iter_mut().filter(|root| root.fingerprint == issuer).for_each(|root| root.crl_next_update = Some(next_update));
-    let intermediates = record.intermediates.iter_mut().filter(|intermediate| intermediate.fingerprint == issuer);
-    intermediates.for_each(|intermediate| intermediate.crl_next_update = Some(next_update));
-    Ok(())
 }

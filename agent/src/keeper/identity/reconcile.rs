@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reverie_core::audit::Actor;
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::id::IdentityName;
 
 use super::rotation::{RotationError, outcome, renew};
@@ -73,13 +73,24 @@ async fn forget(keeper: &Keeper, name: &IdentityName) {
     let _turn = turn.lock().await;
     keeper.schedule.remove(name);
     keeper.alarms.clear(&format!("identity {name}"));
-    if keeper.store.current(name).is_none() {
-        return;
-    }
+    let Some(generation) = keeper.store.current(name) else { return };
     keeper.store.withdraw(name);
     keeper.told.forget(name);
     let row = |table| Write::Delete { table, key: name.to_string() };
-    let change = Change { writes: vec![row(Table::Identities), row(Table::Told)], events: vec![] };
+    let event = Event {
+        time: clock::now(),
+        kind: Kind::IdentityWithdrawn,
+        outcome: Outcome::Done,
+        actor: Actor::Agent,
+        subject: Subject {
+            identity: Some(name.to_string()),
+            spiffe_id: Some(generation.spiffe_id.to_string()),
+            serial: Some(generation.serial.to_string()),
+            ..Subject::default()
+        },
+        reason: None,
+    };
+    let change = Change { writes: vec![row(Table::Identities), row(Table::Told)], events: vec![event] };
     if let Err(error) = keeper.commit(change).await {
         keeper.alarms.raise("store", error.to_string());
     }

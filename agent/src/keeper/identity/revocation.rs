@@ -1,42 +1,98 @@
 //! Revocation: recorded, listed and published in one go.
+//!
+//! Once begun it goes on, whether or not the caller waits; what a crash interrupts is finished after the start: the lists
+//! by the lifecycle, replacements by [`super::replacement`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
-use reverie_core::ca::{Intermediate, Serial};
+use reverie_core::ca::{Intermediate, Serial, Step};
 use reverie_core::id::IdentityName;
 use reverie_core::moment::Moment;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::authority::Revocation;
-use super::issuance::IssueError;
+use super::issuers::{Issuers, StoredAuthority};
 use super::lifecycle::{self, LifecycleError};
-use super::{rotation, store::Generation};
-use crate::keeper::state::{Change, IssuedRecord, StateError, Write};
+use super::lists::{self, MAX_REVOKED};
+use super::replacement::replace_revoked;
+use crate::keeper::state::{CertificateKind, Change, IssuedRecord, StateError, Write};
 use crate::keeper::{Keeper, clock};
 
-/// Leaves revoked in one transaction.
+/// Certificates revoked in one transaction.
 const AT_ONCE: usize = 256;
 
-/// Why nothing was revoked.
+/// Why something was not revoked, or not all the way.
 #[derive(Debug, thiserror::Error)]
 pub enum RevocationError {
     /// Never issued here, ended, or revoked before.
     #[error("{0} is not a certificate in force that this host issued")]
     Unknown(String),
-    /// The authority is not in order, or it could not be recorded.
+    /// Not even begun.
+    #[error(
+        "nothing was revoked: the revocation lists of this host may hold {MAX_REVOKED} certificates, have {listed}, and would \
+         get at least {asked} more"
+    )]
+    TooMany {
+        /// In the lists now.
+        listed: usize,
+        /// To be revoked; there may be more.
+        asked: usize,
+    },
+    /// Some are on record as revoked and the rest is not, or not all are in a list.
+    #[error("{}", incomplete(*.done, *.asked, *.listed, .why))]
+    Incomplete {
+        /// On record as revoked.
+        done: usize,
+        /// To be revoked.
+        asked: usize,
+        /// Those on record are in a signed list too.
+        listed: bool,
+        /// What went wrong.
+        why: String,
+    },
+    /// The authority is not in order, or it could not be recorded: nothing was revoked.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+}
+
+fn incomplete(done: usize, asked: usize, listed: bool, why: &str) -> String {
+    let lists = match listed {
+        true => "they are in the revocation list",
+        false => "no revocation list names them yet; the agent goes on trying to sign it",
+    };
+    format!("{done} of {asked} certificates were recorded as revoked, and {lists}: {why}")
 }
 
 /// Every leaf of an identity that is in force.
 pub async fn in_force(keeper: &Keeper, identity: IdentityName) -> Result<Vec<IssuedRecord>, RevocationError> {
     let state = keeper.state.clone();
-    // Looks through the whole register: not on the threads that serve.
-    let search = tokio::task::spawn_blocking(move || state.issued_of(&identity, clock::now()));
-    let found = search.await.map_err(|_| LifecycleError::State(StateError::Closed))?.map_err(LifecycleError::State)?;
-    Ok(found.into_iter().filter(|leaf| leaf.revoked_at.is_none() && !leaf.spiffe_id.path().is_empty()).collect())
+    // They may be many: not on the threads that serve.
+    let search = tokio::task::spawn_blocking(move || state.in_force(&identity, clock::now(), MAX_REVOKED));
+    let (found, more) = search.await.map_err(|_| stopping())?.map_err(LifecycleError::State)?;
+    match more {
+        true => Err(RevocationError::TooMany {
+            listed: lists::revoked(keeper).await.map_err(LifecycleError::State)?.len(),
+            asked: found.len() + 1,
+        }),
+        false => Ok(found),
+    }
+}
+
+/// Revokes one certificate in force: a leaf, or an intermediate of this host with all that follows from it.
+pub async fn revoke_serial(keeper: &Arc<Keeper>, serial: Serial, actor: Actor) -> Result<Vec<Serial>, RevocationError> {
+    let unknown = || RevocationError::Unknown(serial.to_string());
+    let found = keeper.state.issued(serial).map_err(LifecycleError::State)?;
+    let found = found.filter(|known| known.revoked_at.is_none() && known.not_after > clock::now()).ok_or_else(unknown)?;
+    match found.kind {
+        CertificateKind::Leaf => revoke_leaves(keeper, vec![found], actor).await,
+        CertificateKind::Intermediate => {
+            let issuers = keeper.issuers();
+            let known = issuers.stored.issuers.iter().find(|known| serial_of(&known.certificate) == Some(serial));
+            let fingerprint = known.ok_or_else(unknown)?.fingerprint.clone();
+            Ok(vec![revoke_intermediate(keeper, &fingerprint, actor).await?])
+        }
+    }
 }
 
 /// Revokes leaves, signs the lists of their issuers, publishes, and replaces what the agent keeps.
@@ -45,123 +101,176 @@ pub async fn revoke_leaves(
     leaves: Vec<IssuedRecord>,
     actor: Actor,
 ) -> Result<Vec<Serial>, RevocationError> {
-    let serials: Vec<Serial> = leaves.iter().map(|leaf| leaf.serial).collect();
-    {
-        let _turn = keeper.authority_turn.lock().await;
-        let (last, before) = leaves.split_at(leaves.len().min(AT_ONCE));
-        for some in before.chunks(AT_ONCE) {
-            let (writes, events) = entries(some, &actor, clock::now());
-            keeper.commit(Change { writes, events }).await.map_err(LifecycleError::State)?;
-        }
-        // The lists are signed with the last of them, and name them all.
-        let concerned: BTreeSet<String> = leaves.iter().map(|leaf| leaf.issuer.clone()).collect();
-        let (writes, events) = entries(last, &actor, clock::now());
-        record(keeper, Recorded { writes, events, last, concerned, actor }, |_| {}).await?;
+    if leaves.is_empty() {
+        return Ok(vec![]);
     }
-    let revoked: BTreeSet<&Serial> = serials.iter().collect();
-    replace(keeper, |generation| revoked.contains(&generation.serial)).await;
-    Ok(serials)
+    let task = Arc::clone(keeper);
+    let revoke = async move {
+        let turn = task.authority_turn.lock().await;
+        let listed = lists::revoked(&task).await.map_err(LifecycleError::State)?.len();
+        check_room(listed, leaves.len())?;
+        let marked = task.issuers().stored.clone();
+        let outcome = enter_and_sign(&task, marked, &leaves, &actor).await;
+        drop(turn);
+        replace_revoked(&task).await;
+        outcome.map(|()| leaves.iter().map(|leaf| leaf.serial).collect())
+    };
+    keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
 }
 
 /// Revokes an intermediate of this host: it signs no more, its root lists it, and every leaf under it that the agent
 /// keeps is replaced by one under a new intermediate.
 pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor: Actor) -> Result<Serial, RevocationError> {
-    let unknown = || RevocationError::Unknown(format!("{:?}", fingerprint.chars().take(80).collect::<String>()));
-    let serial = {
-        let _turn = keeper.authority_turn.lock().await;
-        let issuers = keeper.issuers();
-        let is_live = |known: &&Intermediate| known.fingerprint == fingerprint && !known.revoked;
-        let known = issuers.stored.record.intermediates.iter().find(is_live).ok_or_else(unknown)?;
-        let stored = issuers.stored.issuers.iter().find(|stored| stored.fingerprint == known.fingerprint).ok_or_else(unknown)?;
-        let certificate = X509Certificate::from_der(&stored.certificate).map_err(|_| unknown())?.1;
-        let serial: Serial = data_encoding::HEXLOWER.encode(certificate.raw_serial()).parse().map_err(|_| unknown())?;
-        let on_record = keeper.state.issued(serial).map_err(LifecycleError::State)?.ok_or_else(unknown)?;
-        let last = std::slice::from_ref(&on_record);
-        let (writes, events) = entries(last, &actor, clock::now());
-        let recorded = Recorded { writes, events, last, concerned: [on_record.issuer.clone()].into(), actor };
-        record(keeper, recorded, |authority| {
-            authority.intermediates.iter_mut().filter(|i| i.fingerprint == fingerprint).for_each(|i| i.revoked = true);
-        })
-        .await?;
-        serial
+    let (task, fingerprint) = (Arc::clone(keeper), fingerprint.to_owned());
+    let revoke = async move {
+        let turn = task.authority_turn.lock().await;
+        let unknown = || RevocationError::Unknown(format!("{:?}", fingerprint.chars().take(80).collect::<String>()));
+        let issuers = task.issuers();
+        let on_record = live_intermediate(&task, &issuers, &fingerprint)?.ok_or_else(unknown)?;
+        let serial = on_record.serial;
+        let mut marked = issuers.stored.clone();
+        let signs_no_more = marked.record.intermediates.iter_mut().filter(|known| known.fingerprint == fingerprint);
+        signs_no_more.for_each(|known| known.revoked = true);
+        let outcome = enter_and_sign(&task, marked, &[on_record], &actor).await;
+        drop(turn);
+        let successor = lifecycle::bring_up_to_date(&task).await;
+        replace_revoked(&task).await;
+        outcome?;
+        successor?;
+        Ok(serial)
     };
-    lifecycle::bring_up_to_date(keeper).await?;
-    replace(keeper, |generation| generation.issuer == fingerprint).await;
-    Ok(serial)
+    keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
 }
 
-/// What becomes durable together with the lists.
-struct Recorded<'a> {
+/// Asked before anything is written.
+fn check_room(listed: usize, asked: usize) -> Result<(), RevocationError> {
+    if listed + asked > MAX_REVOKED { Err(RevocationError::TooMany { listed, asked }) } else { Ok(()) }
+}
+
+fn live_intermediate(keeper: &Keeper, issuers: &Issuers, fingerprint: &str) -> Result<Option<IssuedRecord>, LifecycleError> {
+    let is_live = |known: &&Intermediate| known.fingerprint == fingerprint && !known.revoked;
+    let known = issuers.stored.record.intermediates.iter().find(is_live);
+    let stored = known.and_then(|known| issuers.stored.issuers.iter().find(|stored| stored.fingerprint == known.fingerprint));
+    match stored.and_then(|stored| serial_of(&stored.certificate)) {
+        Some(serial) => Ok(keeper.state.issued(serial)?),
+        None => Ok(None),
+    }
+}
+
+fn serial_of(certificate: &[u8]) -> Option<Serial> {
+    let certificate = X509Certificate::from_der(certificate).ok()?.1;
+    data_encoding::HEXLOWER.encode(certificate.raw_serial()).parse().ok()
+}
+
+/// Records them as revoked and signs the lists that must name them. The caller has the authority's turn; `marked` is the
+/// authority with what else changes.
+async fn enter_and_sign(
+    keeper: &Keeper,
+    mut marked: StoredAuthority,
+    certificates: &[IssuedRecord],
+    actor: &Actor,
+) -> Result<(), RevocationError> {
+    let concerned: BTreeSet<String> = certificates.iter().map(|known| known.issuer.clone()).collect();
+    lists::mark_due(&mut marked.record, &concerned);
+    let (done, fault) = enter(keeper, marked, certificates, actor).await;
+    let signed = sign(keeper, &concerned, actor).await;
+    if let Err(error) = &signed {
+        keeper.alarms.raise("authority", format!("revoked certificates are in no revocation list yet: {error}"));
+        keeper.lifecycle_due.notify_one();
+    }
+    let (asked, listed) = (certificates.len(), signed.is_ok());
+    match fault {
+        Some(fault) if done == 0 => Err(fault.into()),
+        Some(fault) => Err(RevocationError::Incomplete { done, asked, listed, why: fault.to_string() }),
+        None => signed.map_err(|error| RevocationError::Incomplete { done, asked, listed, why: error.to_string() }),
+    }
+}
+
+/// Records them as revoked, in many transactions if need be; says how many are, and what stopped it.
+async fn enter(
+    keeper: &Keeper,
+    marked: StoredAuthority,
+    certificates: &[IssuedRecord],
+    actor: &Actor,
+) -> (usize, Option<LifecycleError>) {
+    let (mut done, mut marked) = (0, Some(marked));
+    for some in certificates.chunks(AT_ONCE) {
+        let (writes, events) = entries(some, actor, clock::now());
+        let made = match marked.take() {
+            // With the first of them, so that none is ever on record without a list being due.
+            Some(marked) => enter_first(keeper, marked, writes, events).await,
+            None => keeper.commit(Change { writes, events }).await.map(drop).map_err(LifecycleError::State),
+        };
+        if let Err(fault) = made {
+            return (done, Some(fault));
+        }
+        done += some.len();
+    }
+    (done, None)
+}
+
+async fn enter_first(
+    keeper: &Keeper,
+    marked: StoredAuthority,
     writes: Vec<Write>,
     events: Vec<Event>,
-    /// The leaves that are not in the store yet, but must be in the lists.
-    last: &'a [IssuedRecord],
-    /// Fingerprints of their issuers.
-    concerned: BTreeSet<String>,
-    actor: Actor,
+) -> Result<(), LifecycleError> {
+    let made = lifecycle::record(keeper, marked.clone(), writes, events).await;
+    if let Err(LifecycleError::State(StateError::InDoubt { .. })) = made {
+        // It may be on record after all: a list too many does no harm.
+        keeper.publish_issuers(Issuers::load(marked).map_err(LifecycleError::Key)?);
+    }
+    made
 }
 
-fn entries(leaves: &[IssuedRecord], actor: &Actor, now: Moment) -> (Vec<Write>, Vec<Event>) {
-    let write = |leaf: &IssuedRecord| Write::Revoked { serial: leaf.serial, at: now };
-    let event = |leaf: &IssuedRecord| Event {
+fn entries(certificates: &[IssuedRecord], actor: &Actor, now: Moment) -> (Vec<Write>, Vec<Event>) {
+    let write = |known: &IssuedRecord| Write::Revoked { serial: known.serial, at: now };
+    let event = |known: &IssuedRecord| Event {
         time: now,
         kind: Kind::CertificateRevoked,
         outcome: Outcome::Done,
         actor: actor.clone(),
         subject: Subject {
-            identity: Some(leaf.identity.to_string()),
-            spiffe_id: Some(leaf.spiffe_id.to_string()),
-            serial: Some(leaf.serial.to_string()),
+            identity: Some(known.identity.to_string()),
+            spiffe_id: Some(known.spiffe_id.to_string()),
+            serial: Some(known.serial.to_string()),
             ..Subject::default()
         },
         reason: None,
     };
-    (leaves.iter().map(write).collect(), leaves.iter().map(event).collect())
+    (certificates.iter().map(write).collect(), certificates.iter().map(event).collect())
 }
 
-async fn record(
-    keeper: &Keeper,
-    recorded: Recorded<'_>,
-    change: impl FnOnce(&mut reverie_core::ca::Authority),
-) -> Result<(), LifecycleError> {
-    let (now, issuers) = (clock::now(), keeper.issuers());
-    let Recorded { writes, mut events, last, concerned, actor } = recorded;
-    let mut stored = issuers.stored.clone();
-    change(&mut stored.record);
-    for issuer in concerned {
-        if issuers.signing(&issuer).is_none() {
-            // Its issuer has ended, and every leaf under it with it.
-            continue;
-        }
-        let mut list = lifecycle::revoked_by(keeper, &issuer)?;
-        let new = last.iter().filter(|leaf| leaf.issuer == issuer);
-        list.extend(new.map(|leaf| Revocation { serial: leaf.serial.as_bytes().to_vec(), at: now }));
-        lifecycle::sign_list(keeper, &issuers, &mut stored, &issuer, &list, now)?;
-        let subject = Subject { object: Some(issuer), ..Subject::default() };
-        let reason = Some(format!("{} entries", list.len()));
-        events.push(Event { time: now, kind: Kind::CrlSigned, outcome: Outcome::Done, actor: actor.clone(), subject, reason });
+/// Signs those of the lists that are marked. An issuer that has ended has none, and nothing under it is good any more.
+async fn sign(keeper: &Keeper, concerned: &BTreeSet<String>, actor: &Actor) -> Result<(), LifecycleError> {
+    for issuer in lists::due(&keeper.issuers().stored.record, concerned) {
+        lifecycle::take(keeper, &keeper.issuers(), Step::SignCrl { issuer }, actor.clone(), clock::now()).await?;
     }
-    lifecycle::record(keeper, stored, writes, events).await
+    Ok(())
 }
 
-/// A revoked certificate that the agent keeps is replaced at once.
-async fn replace(keeper: &Arc<Keeper>, is_revoked: impl Fn(&Generation) -> bool) {
-    let names: Vec<IdentityName> = keeper
-        .store
-        .all()
-        .into_iter()
-        .filter(|generation| is_revoked(generation))
-        .map(|generation| generation.identity.clone())
-        .collect();
-    for name in names {
-        if let Err(error) = rotation::rotate(keeper, &name, Actor::Agent).await {
-            keeper.alarms.raise(format!("identity {name}"), format!("its revoked certificate could not be replaced: {error}"));
-        }
+fn stopping() -> LifecycleError {
+    LifecycleError::State(StateError::Closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_lists_hold_is_refused_with_the_figures() {
+        assert!(check_room(100_000, 50_000).is_ok());
+        let refused = check_room(100_000, 50_001).unwrap_err().to_string();
+        assert!(refused.starts_with("nothing was revoked: "), "{refused}");
+        assert!(refused.contains("may hold 150000 certificates, have 100000, and would get at least 50001 more"), "{refused}");
     }
-}
 
-impl From<IssueError> for RevocationError {
-    fn from(error: IssueError) -> Self {
-        Self::Lifecycle(error.into())
+    #[test]
+    fn what_was_done_in_part_is_said_so() {
+        let partly = RevocationError::Incomplete { done: 256, asked: 300, listed: true, why: "disk full".to_owned() };
+        let expected = "256 of 300 certificates were recorded as revoked, and they are in the revocation list: disk full";
+        assert_eq!(partly.to_string(), expected);
+        let unlisted = RevocationError::Incomplete { done: 300, asked: 300, listed: false, why: "disk full".to_owned() };
+        assert!(unlisted.to_string().contains("no revocation list names them yet; the agent goes on trying"), "{unlisted}");
     }
 }

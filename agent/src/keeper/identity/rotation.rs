@@ -117,14 +117,14 @@ pub fn put_off(keeper: &Keeper, name: &IdentityName) {
 }
 
 /// A new generation now, and everything that follows from it.
-pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Rotated, RotationError> {
+pub async fn rotate(keeper: &Keeper, name: &IdentityName, actor: Actor, telling: Telling) -> Result<Rotated, RotationError> {
     let turn = keeper.turns.of(name);
     let _turn = turn.lock().await;
     keeper.schedule.begin(name);
     let policy = keeper.policy();
     let identity = policy.identities.get(name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
     let generation = renew(keeper, identity, actor).await?;
-    settle(keeper, identity, &generation, Telling::Now).await
+    settle(keeper, identity, &generation, telling).await
 }
 
 /// The current generation of an identity, made if there is none.
@@ -157,7 +157,7 @@ pub async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> 
         spiffe_id: declared.spiffe_id.clone(),
         serial: leaf.serial,
         validity: leaf.validity,
-        renew_at: renew_at(leaf.validity, u16::from_ne_bytes(jitter)),
+        renew_at: renew_at(leaf.validity, &declared.renew, u16::from_ne_bytes(jitter)),
         number: keeper.store.current(&declared.name).map_or(0, |before| before.number) + 1,
         issuer: leaf.issuer.clone(),
         chain_pem: leaf.chain_pem.clone(),

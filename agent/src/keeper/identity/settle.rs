@@ -8,8 +8,8 @@ use reverie_core::config::Identity;
 
 use super::issuance::subject;
 use super::issuers::Issuers;
-use super::reload;
 use super::rotation::{RotationError, put_off};
+use super::service;
 use super::store::Generation;
 use super::told::Told;
 use crate::keeper::outlet::files;
@@ -47,16 +47,17 @@ pub async fn settle(
     progress.note_publication(keeper, identity, generation, done.published);
     let mark = Told::mark(&generation.serial, &issuers.digest);
     let has_service = declared.reload.is_some() || declared.verify.is_some();
-    let untold = progress.fault.is_none() && has_service && !keeper.told.is(&declared.name, &mark);
-    let mut writes = vec![];
+    let known = keeper.told.of(&declared.name).is_some_and(|told| told.mark == mark);
+    let untold = progress.fault.is_none() && has_service && !known;
+    let mut told = None;
     if untold && telling == Telling::Now {
         progress.tell(keeper, identity, generation, &mut done).await;
         if progress.fault.is_none() {
-            writes.push(Told::write(&declared.name, &mark));
+            told = Some(Told { mark, at: clock::now(), seen: done.verified.clone() });
         }
     }
-    let told = !writes.is_empty();
-    if told || !progress.events.is_empty() {
+    let writes = told.iter().map(|told| told.write(&declared.name)).collect::<Result<Vec<_>, _>>()?;
+    if !writes.is_empty() || !progress.events.is_empty() {
         keeper.commit(Change { writes, events: progress.events }).await?;
     }
     let subject = format!("identity {}", declared.name);
@@ -66,17 +67,16 @@ pub async fn settle(
             keeper.alarms.raise(&subject, fault);
             put_off(keeper, &declared.name);
         }
-        None if untold && !told => keeper.schedule.put(&declared.name, clock::now()),
+        None if untold && told.is_none() => keeper.schedule.put(&declared.name, clock::now()),
         None => {
-            if told {
-                keeper.told.note(&declared.name, mark);
+            if let Some(told) = told {
+                keeper.told.note(&declared.name, told);
             }
             keeper.alarms.clear(&subject);
             keeper.schedule.forget_failures(&declared.name);
             keeper.schedule.done(&declared.name, clock::now(), generation.renew_at);
         }
     }
-    keeper.note_verified(&declared.name, done.verified.clone());
     Ok(done)
 }
 
@@ -127,7 +127,7 @@ impl Progress {
             keeper.told.forget(&declared.name);
         }
         if changed || self.fault.is_some() {
-            let directory = Some(reload::directory(&keeper.host.run, declared));
+            let directory = Some(files::directory(&keeper.host.run, declared));
             self.events.push(note(declared, generation, Kind::FilesPublished, directory, self.fault.clone()));
         }
     }
@@ -135,7 +135,7 @@ impl Progress {
     async fn tell(&mut self, keeper: &Keeper, identity: &PolicyIdentity, generation: &Generation, done: &mut Rotated) {
         let declared = &identity.declared;
         if let Some(how) = &declared.reload {
-            match reload::tell(keeper, declared, identity.uid, how).await {
+            match service::tell(keeper, declared, identity.uid, how).await {
                 Ok(how) => {
                     self.events.push(note(declared, generation, Kind::ServiceReloaded, Some(how.clone()), None));
                     done.reloaded = Some(how);
@@ -148,7 +148,7 @@ impl Progress {
             }
         }
         if let Some(verify) = &declared.verify {
-            match reload::see_served(keeper, &generation.serial, verify).await {
+            match service::see_served(keeper, &generation.serial, verify).await {
                 Ok(place) => {
                     self.events.push(note(declared, generation, Kind::ServiceVerified, Some(place.clone()), None));
                     done.verified = Some(place);

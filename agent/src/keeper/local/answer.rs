@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use reverie_core::api::{Code, Problem};
@@ -21,9 +21,32 @@ use crate::keeper::state::StateError;
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A body that is all there.
-fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed_unsync()
+/// A body that is all there, not copied, and wiped when it has been sent: keys are among the answers.
+fn whole(bytes: Zeroizing<Vec<u8>>) -> Body {
+    Full::new(Bytes::from_owner(bytes)).boxed_unsync()
+}
+
+/// A document as JSON, without copies left behind by a vector that grew.
+fn to_json<T: Serialize>(document: &T) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, document)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *bytes, document)?;
+    Ok(bytes)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A handler's result.
@@ -36,7 +59,7 @@ pub struct Failure(pub Box<Problem>);
 /// What was asked for.
 pub enum Reply {
     /// A JSON document.
-    Json(Vec<u8>),
+    Json(Zeroizing<Vec<u8>>),
     /// Bytes of some media type.
     Bytes {
         /// Media type.
@@ -51,7 +74,7 @@ pub enum Reply {
 impl Reply {
     /// A document.
     pub fn json<T: Serialize>(document: &T) -> Answer {
-        serde_json::to_vec(document)
+        to_json(document)
             .map(Self::Json)
             .map_err(|error| Problem::new(Code::Internal, format!("the answer could not be written: {error}")).into())
     }
@@ -72,11 +95,11 @@ impl From<Problem> for Failure {
 pub fn respond(answer: Answer) -> Response<Body> {
     let (status, media, body) = match answer {
         Ok(Reply::Json(bytes)) => (StatusCode::OK, "application/json", whole(bytes)),
-        Ok(Reply::Bytes { media, bytes }) => (StatusCode::OK, media, whole(bytes.to_vec())),
+        Ok(Reply::Bytes { media, bytes }) => (StatusCode::OK, media, whole(bytes)),
         Ok(Reply::Events(body)) => (StatusCode::OK, "text/event-stream", body),
         Err(Failure(problem)) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, "application/problem+json", whole(serde_json::to_vec(&problem).unwrap_or_default()))
+            (status, "application/problem+json", whole(to_json(&problem).unwrap_or_default()))
         }
     };
     let mut response = Response::new(body);
@@ -85,18 +108,6 @@ pub fn respond(answer: Answer) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// Reads a request's body, at most `limit` bytes of it, within the deadline.
-pub async fn read_body(body: Incoming, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let too_large = || Problem::new(Code::TooLarge, format!("the request is larger than {limit} bytes")).into();
-    let limited = http_body_util::Limited::new(body, limit);
-    match tokio::time::timeout(std::time::Duration::from_secs(10), limited.collect()).await {
-        Ok(Ok(collected)) => Ok(Zeroizing::new(collected.to_bytes().to_vec())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::Malformed, "the request ended before its body did").into()),
-        Err(_) => Err(Problem::new(Code::Malformed, "the request's body did not come within 10 s").into()),
-    }
 }
 
 /// Parses a JSON body.
@@ -151,6 +162,12 @@ impl From<RevocationError> for Failure {
             RevocationError::Unknown(_) => {
                 Problem::new(Code::NotFound, error.to_string()).advise("`agentctl cert list` shows those in force").into()
             }
+            RevocationError::TooMany { .. } => Problem::new(Code::Conflict, error.to_string())
+                .advise("revoke the intermediate that signed them, one entry for all: `agentctl cert revoke --intermediate …`")
+                .into(),
+            RevocationError::Incomplete { .. } => Problem::new(Code::Unavailable, error.to_string())
+                .advise("see to the cause (`agentctl status`), then repeat the command: it goes on where it stopped")
+                .into(),
             RevocationError::Lifecycle(error) => error.into(),
         }
     }
@@ -159,5 +176,25 @@ impl From<RevocationError> for Failure {
 impl From<RoleError> for Failure {
     fn from(error: RoleError) -> Self {
         Problem::new(Code::Unavailable, error.to_string()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_sent_from_the_memory_that_is_wiped() {
+        let bytes = Zeroizing::new(b"a private key".to_vec());
+        let memory = bytes.as_ptr();
+        let answer = respond(Ok(Reply::Bytes { media: "text/plain", bytes }));
+        let collected = futures_util::FutureExt::now_or_never(answer.into_body().collect()).unwrap().unwrap().to_bytes();
+        assert_eq!((&collected[..], collected.as_ptr()), (&b"a private key"[..], memory));
+    }
+
+    #[test]
+    fn a_document_is_written_without_growing() {
+        let Ok(Reply::Json(bytes)) = Reply::json(&vec!["a private key"; 100]) else { panic!("not JSON") };
+        assert_eq!(bytes.len(), bytes.capacity());
     }
 }

@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
 use hyper::{Method as HttpMethod, Request};
 use reverie_core::api::{Code, Method, Operation, Problem, Surface};
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::capability::Grant;
 use zeroize::Zeroizing;
 
-use super::answer::{Answer, Failure, read_body};
+use super::answer::{Answer, Failure, parse_json};
+use super::body::{Body, Unread};
 use super::peer::Peer;
-use super::{certificates, identities, secrets, trust, watch};
-use crate::keeper::state::Change;
+use super::{certificates, denials, identities, secrets, trust, watch};
 use crate::keeper::{Keeper, admin, clock, tokens};
 
 /// A handler that takes longer is given up. Rotation waits for services; nothing else comes near.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// All header names and values together, in bytes. The largest token fits.
-const MAX_HEADERS: usize = 32 * 1024;
+const MAX_HEADERS: usize = 16 * 1024;
 
 /// What a handler gets.
 pub struct Call<'a> {
@@ -35,8 +36,8 @@ pub struct Call<'a> {
     pub name: String,
     /// The query, as it came.
     pub query: String,
-    /// The body.
-    pub body: Zeroizing<Vec<u8>>,
+    /// The body, which is read once the caller may do what it asks for.
+    body: Unread,
     /// A capability token, if one was sent.
     pub token: Option<Zeroizing<String>>,
 }
@@ -77,8 +78,20 @@ fn operation_for(surface: Surface, method: &HttpMethod, path: &str) -> Result<(O
     Ok((operation, found.params.get("name").unwrap_or_default().to_owned()))
 }
 
-/// Handles one request.
+/// Handles one request; records its refusal.
 pub async fn handle(keeper: &Arc<Keeper>, peer: &Arc<Peer>, surface: Surface, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let answer = admit_and_answer(keeper, peer, surface, &head, body).await;
+    if let Err(Failure(problem)) = &answer
+        && denials::is_denial(surface, problem.code)
+    {
+        let object: String = format!("{} {}", head.method, head.uri.path()).chars().take(200).collect();
+        denials::record(keeper, &peer.caller, object, problem).await;
+    }
+    answer
+}
+
+async fn admit_and_answer(keeper: &Arc<Keeper>, peer: &Arc<Peer>, surface: Surface, head: &Parts, body: Incoming) -> Answer {
     peer.check_alive()?;
     let limits = &keeper.policy().config.limits;
     if surface == Surface::Local && !keeper.rates.admit(peer.caller.uid, limits) {
@@ -86,26 +99,19 @@ pub async fn handle(keeper: &Arc<Keeper>, peer: &Arc<Peer>, surface: Surface, re
             .advise("wait a second; [limits] requests_per_second sets the rate")
             .into());
     }
-    let (head, body) = request.into_parts();
     if head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > MAX_HEADERS {
         return Err(Problem::new(Code::TooLarge, format!("the request's headers are larger than {MAX_HEADERS} bytes")).into());
     }
     let (operation, name) = operation_for(surface, &head.method, head.uri.path())?;
     let token = token_of(&head.headers)?;
-    let body = read_body(body, limits.body_bytes as usize).await?;
+    let body = Unread::new(body, operation.max_body(limits.body_bytes as usize))?;
     let query = head.uri.query().unwrap_or_default().to_owned();
     let call = Call { keeper, peer, operation, name, query, body, token };
     metrics::counter!("reverie_requests_total", "operation" => operation.id()).increment(1);
-    let answer = match tokio::time::timeout(DEADLINE, dispatch(&call)).await {
+    match tokio::time::timeout(DEADLINE, dispatch(&call)).await {
         Ok(answer) => answer,
         Err(_) => Err(Problem::new(Code::Unavailable, "the request took longer than two minutes").into()),
-    };
-    if let Err(Failure(problem)) = &answer
-        && matches!(problem.code, Code::NotPermitted | Code::BadToken | Code::CallerGone)
-    {
-        call.record_denial(problem).await?;
     }
-    answer
 }
 
 fn token_of(headers: &hyper::HeaderMap) -> Result<Option<Zeroizing<String>>, Failure> {
@@ -169,6 +175,20 @@ impl Call<'_> {
         Event { time: clock::now(), kind, outcome, actor: self.actor(), subject, reason: None }
     }
 
+    /// Reads the body. Only after it is known that the caller may do this: strangers' bytes are not even fetched.
+    pub async fn body(&self) -> Result<Body, Failure> {
+        let bodies = match self.operation.surface() {
+            Surface::Local => &self.keeper.bodies.local,
+            Surface::Admin => &self.keeper.bodies.admin,
+        };
+        self.body.read(bodies, self.peer.caller.uid).await
+    }
+
+    /// Reads the body as JSON.
+    pub async fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        parse_json(&self.body().await?)
+    }
+
     /// The one value of a query parameter.
     pub fn query(&self, key: &str) -> Option<&str> {
         self.query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
@@ -200,17 +220,6 @@ impl Call<'_> {
     /// The name in the path, safe to show.
     pub fn shown_name(&self) -> String {
         self.name.chars().take(128).collect()
-    }
-
-    async fn record_denial(&self, problem: &Problem) -> Result<(), Failure> {
-        metrics::counter!("reverie_denials_total").increment(1);
-        let object =
-            format!("{} {}", self.operation.method().as_str(), self.operation.path().replace("{name}", &self.shown_name()));
-        let subject = Subject { object: Some(object), ..Subject::default() };
-        let mut event = self.event(Kind::RequestDenied, Outcome::Denied, subject);
-        event.reason = Some(problem.detail.clone());
-        self.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
-        Ok(())
     }
 }
 

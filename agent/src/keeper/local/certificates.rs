@@ -12,15 +12,18 @@ use super::answer::{Answer, Failure, Reply, parse_json};
 use super::call::Call;
 use crate::keeper::clock;
 use crate::keeper::identity::issuance::{issue as issue_leaf, subject};
+use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{csr, revocation, rotation};
 use crate::keeper::state::{Change, Write};
 
 pub(super) async fn issue(call: &Call<'_>) -> Answer {
     let (identity, actor) = permitted(call, "issue").await?;
-    let request: IssueRequest = match call.body.is_empty() {
+    let body = call.body().await?;
+    let request: IssueRequest = match body.is_empty() {
         true => IssueRequest::default(),
-        false => parse_json(&call.body)?,
+        false => parse_json(&body)?,
     };
+    drop(body);
     let refused = |error: csr::CsrError| Problem::new(Code::BadRequest, error.to_string());
     let given = request.csr.map(|pem| csr::check(&pem, &identity)).transpose().map_err(refused)?;
     let (now, issuers) = (clock::now(), call.keeper.issuers());
@@ -64,7 +67,7 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
 
 pub(super) async fn rotate(call: &Call<'_>) -> Answer {
     let (identity, actor) = by_token(call, "rotate")?;
-    Reply::json(&rotation::rotate(call.keeper, &identity.name, actor).await?)
+    Reply::json(&rotation::rotate(call.keeper, &identity.name, actor, Telling::Now).await?)
 }
 
 pub(super) async fn revoke(call: &Call<'_>) -> Answer {

@@ -7,7 +7,7 @@ use reverie_core::rule::{Rule, Verdict};
 use super::answer::{Answer, Failure, Reply};
 use super::call::Call;
 use crate::keeper::Keeper;
-use crate::keeper::identity::reload;
+use crate::keeper::outlet::files;
 use crate::ops::policy::Policy;
 
 /// The identities the caller has now, the default first. Looks again at the running file where a rule rests on it.
@@ -48,7 +48,7 @@ pub(crate) fn summary(keeper: &Keeper, identity: &Identity) -> IdentitySummary {
         ip: identity.ip.iter().map(ToString::to_string).collect(),
         key: identity.key,
         ttl: identity.ttl.to_string(),
-        files: identity.files.is_some().then(|| reload::directory(&keeper.host.run, identity)),
+        files: identity.files.is_some().then(|| files::directory(&keeper.host.run, identity)),
         certificate: keeper.store.current(&identity.name).map(|generation| generation.summary()),
     }
 }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reverie_core::config::Limits;
 
-/// Counts connections by uid.
+/// Counts what each uid has of something: connections, bytes.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct Shares {
     counts: Mutex<Counts>,
 }
 
@@ -19,33 +19,31 @@ struct Counts {
     by_uid: BTreeMap<u32, u32>,
 }
 
-/// A connection that is counted until this is dropped.
+/// A part that is counted until this is dropped.
 #[derive(Debug)]
-pub struct Counted {
-    connections: Arc<Connections>,
+pub struct Share {
+    shares: Arc<Shares>,
     uid: u32,
+    amount: u32,
 }
 
-impl Connections {
-    /// Counts one more; `None` if there are too many.
-    pub fn admit(self: &Arc<Self>, uid: u32, total: u32, per_uid: u32) -> Option<Counted> {
+impl Shares {
+    /// Counts `amount` more; `None` if that is too much for `uid` or for all.
+    pub fn take(self: &Arc<Self>, uid: u32, amount: u32, total: u32, per_uid: u32) -> Option<Share> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.by_uid.get(&uid).copied().unwrap_or(0);
-        if counts.total >= total || own >= per_uid {
-            return None;
-        }
-        counts.total += 1;
-        counts.by_uid.insert(uid, own + 1);
-        Some(Counted { connections: Arc::clone(self), uid })
+        let own = counts.by_uid.get(&uid).copied().unwrap_or(0).checked_add(amount).filter(|own| *own <= per_uid)?;
+        counts.total = counts.total.checked_add(amount).filter(|all| *all <= total)?;
+        counts.by_uid.insert(uid, own);
+        Some(Share { shares: Arc::clone(self), uid, amount })
     }
 }
 
-impl Drop for Counted {
+impl Drop for Share {
     fn drop(&mut self) {
-        let mut counts = self.connections.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.total = counts.total.saturating_sub(1);
+        let mut counts = self.shares.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.total = counts.total.saturating_sub(self.amount);
         match counts.by_uid.get_mut(&self.uid) {
-            Some(own) if *own > 1 => *own -= 1,
+            Some(own) if *own > self.amount => *own -= self.amount,
             _ => {
                 counts.by_uid.remove(&self.uid);
             }
@@ -94,13 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_uid_cannot_take_every_connection() {
-        let connections = Arc::new(Connections::default());
-        let held: Vec<_> = (0..3).map_while(|_| connections.admit(1, 10, 2)).collect();
+    fn one_uid_cannot_take_everything() {
+        let connections = Arc::new(Shares::default());
+        let held: Vec<_> = (0..3).map_while(|_| connections.take(1, 1, 10, 2)).collect();
         assert_eq!(held.len(), 2);
-        assert!(connections.admit(2, 10, 2).is_some());
+        assert!(connections.take(2, 1, 10, 2).is_some());
         drop(held);
-        assert!(connections.admit(1, 10, 2).is_some());
+        assert!(connections.take(1, 3, 10, 2).is_none());
+        let whole = connections.take(1, 2, 10, 2).unwrap();
+        assert!(connections.take(2, 9, 10, 10).is_none(), "all together have too much");
+        drop(whole);
+        assert!(connections.take(2, 9, 10, 10).is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Accepting connections: counted, attested once, served until idle, closed in good order.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +11,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use reverie_core::api::{Code, Problem, Surface};
+use reverie_core::caller::Caller;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
-use super::answer::respond;
-use super::call;
-use super::limits::Connections;
+use super::answer::{Failure, respond};
+use super::limits::{Share, Shares};
 use super::peer::Peer;
+use super::{call, denials};
 use crate::keeper::Keeper;
 
 /// A client that takes no byte of an answer for so long is cut off.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// How long open requests may take once the agent is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// What is read ahead of a request that is not complete, in bytes. The largest head fits.
+const MAX_BUFFER: usize = 32 * 1024;
 /// Connections on the admin socket are counted apart: administrators always get through.
 const ADMIN_CONNECTIONS: u32 = 256;
 
@@ -59,7 +62,7 @@ pub fn bind(path: &Path, surface: Surface) -> std::io::Result<std::os::unix::net
 
 /// Serves one socket until the agent stops.
 pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface) {
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Shares::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -76,7 +79,7 @@ pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface
     }
 }
 
-fn admit(keeper: &Arc<Keeper>, connections: &Arc<Connections>, stream: UnixStream, surface: Surface) {
+fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares>, stream: UnixStream, surface: Surface) {
     let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
     let (total, per_uid) = match surface {
         Surface::Local => {
@@ -85,16 +88,12 @@ fn admit(keeper: &Arc<Keeper>, connections: &Arc<Connections>, stream: UnixStrea
         }
         Surface::Admin => (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
     };
-    let Some(counted) = connections.admit(credentials.uid, total, per_uid) else {
+    let Some(counted) = connections.take(credentials.uid, 1, total, per_uid) else {
         metrics::counter!("reverie_connections_shed_total").increment(1);
         shed(stream);
         return;
     };
-    let keeper_of_task = Arc::clone(keeper);
-    keeper.tasks.spawn(async move {
-        serve_connection(keeper_of_task, stream, surface).await;
-        drop(counted);
-    });
+    keeper.tasks.spawn(serve_connection(Arc::clone(keeper), stream, surface, counted));
 }
 
 /// Says why, without waiting for the client to read it.
@@ -109,12 +108,12 @@ fn shed(stream: UnixStream) {
     let _ = stream.try_write(text.as_bytes());
 }
 
-async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface) {
-    let descriptor = stream.as_raw_fd();
+async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface, _counted: Share) {
     let peer = match Peer::attest(&keeper, stream.as_fd()).await {
         Ok(peer) => Arc::new(peer),
         Err(failure) => {
-            tracing::debug!(descriptor, problem = %failure.0, "a caller could not be attested");
+            tracing::debug!(problem = %failure.0, "a caller could not be attested");
+            record_unattested(&keeper, &stream, surface, &failure).await;
             let body = serde_json::to_string(&failure.0).unwrap_or_default();
             let status = failure.0.status;
             let text = format!(
@@ -134,7 +133,7 @@ async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: 
         async move { Ok::<_, std::convert::Infallible>(respond(call::handle(&keeper, &peer, surface, request).await)) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(64 * 1024).max_headers(64).half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(MAX_BUFFER).max_headers(64).half_close(true);
     let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(connection);
     let result = tokio::select! {
@@ -150,4 +149,15 @@ async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: 
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended badly");
     }
+}
+
+/// By what is certain of whoever connected.
+async fn record_unattested(keeper: &Keeper, stream: &UnixStream, surface: Surface, failure: &Failure) {
+    let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
+    let caller = Caller::by_credentials(credentials.pid, credentials.uid, credentials.gid, vec![]);
+    let object = match surface {
+        Surface::Local => "connection to agent.sock",
+        Surface::Admin => "connection to admin.sock",
+    };
+    denials::record(keeper, &caller, object.to_owned(), &failure.0).await;
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::caller::{Caller, Pinning};
-use reverie_core::ipc::warden::{Reply, Request};
+use reverie_core::ipc::warden::{Facts, Reply, Request};
 use reverie_sys::peer::{peer_credentials, peer_groups, peer_pidfd};
 use reverie_sys::pidfd::PidFd;
 
@@ -26,6 +26,27 @@ fn gone() -> Failure {
         .into()
 }
 
+fn busy() -> Failure {
+    Problem::new(Code::Unavailable, "too many executables are waiting to be digested").into()
+}
+
+/// Asks the warden.
+async fn facts(keeper: &Keeper, pidfd: &PidFd, digest_exe: bool) -> Result<Facts, Failure> {
+    let _turn = match digest_exe {
+        true => Some(tokio::time::timeout(FACTS_DEADLINE, keeper.roles.digests.acquire()).await.map_err(|_| busy())?),
+        false => None,
+    };
+    match keeper.roles.warden(&Request::Facts { digest_exe }, Some(pidfd.as_fd()), FACTS_DEADLINE).await? {
+        Reply::Facts(facts) => Ok(facts),
+        _ => Err(gone()),
+    }
+}
+
+/// The ids stay those of the connection.
+fn with_facts(by_credentials: &Caller, facts: Facts) -> Caller {
+    Caller { pinning: Pinning::Pidfd, exe: facts.exe, cgroup: facts.cgroup, ..by_credentials.clone() }
+}
+
 impl Peer {
     /// Reads who is at the other end of `socket`.
     ///
@@ -44,12 +65,14 @@ impl Peer {
             false => None,
         };
         let Some(pidfd) = pidfd else { return Ok(Self { caller: by_credentials, pidfd: None }) };
-        let request = Request::Facts { digest_exe: keeper.policy().judge.digests_exe() };
-        let facts = match keeper.roles.warden(&request, Some(pidfd.as_fd()), FACTS_DEADLINE).await? {
-            Reply::Facts(facts) => facts,
-            _ => return Err(gone()),
-        };
-        let caller = Caller { pinning: Pinning::Pidfd, exe: facts.exe, cgroup: facts.cgroup, ..by_credentials };
+        let mut caller = with_facts(&by_credentials, facts(keeper, &pidfd, false).await?);
+        // Digests are few at a time: nobody may spend them, or wait for them, whom they cannot help.
+        if keeper.policy().judge.awaits_digest(&caller) {
+            match facts(keeper, &pidfd, true).await {
+                Ok(digested) => caller = with_facts(&by_credentials, digested),
+                Err(failure) => tracing::warn!(uid, pid, problem = %failure.0, "a caller's executable is not digested"),
+            }
+        }
         let peer = Self { caller, pidfd: Some(pidfd) };
         peer.check_alive()?;
         Ok(peer)

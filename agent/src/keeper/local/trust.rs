@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use reverie_core::api::document;
 use reverie_core::api::local::{Bundle, Crls};
+use zeroize::Zeroizing;
 
 use super::answer::{Answer, Reply};
 use super::call::Call;
@@ -33,7 +34,7 @@ pub(super) fn crls(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn openapi() -> Answer {
-    Ok(Reply::Json(DOCUMENT.clone()))
+    Ok(Reply::Json(Zeroizing::new(DOCUMENT.clone())))
 }
 
 /// One string per PEM block.

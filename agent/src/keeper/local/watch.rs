@@ -77,14 +77,15 @@ async fn feed(keeper: Arc<Keeper>, peer: Arc<Peer>, frames: Frames) {
             },
             changed = trust.changed() => {
                 let digest = trust.borrow_and_update().digest.clone();
-                changed.is_ok() && send(&frames, &WatchEvent::Trust { digest })
+                // One who may see nothing any more learns of it below, and of nothing before.
+                changed.is_ok() && (!is_admitted(&keeper, &peer) || send(&frames, &WatchEvent::Trust { digest }))
             }
             changed = policies.changed() => changed.is_ok(),
             () = tokio::time::sleep(KEEPALIVE) => send_text(&frames, ":\n\n".to_owned()),
             () = frames.closed() => false,
             () = keeper.stopping.cancelled() => false,
         };
-        let refused = peer.check_alive().is_err() || own_identities(&keeper, &peer).is_empty();
+        let refused = !is_admitted(&keeper, &peer);
         if refused {
             send(&frames, &WatchEvent::Refused);
         }
@@ -92,6 +93,10 @@ async fn feed(keeper: Arc<Keeper>, peer: Arc<Peer>, frames: Frames) {
             return;
         }
     }
+}
+
+fn is_admitted(keeper: &Keeper, peer: &Peer) -> bool {
+    peer.check_alive().is_ok() && !own_identities(keeper, peer).is_empty()
 }
 
 async fn send_present(keeper: &Keeper, peer: &Peer, frames: &Frames) -> bool {

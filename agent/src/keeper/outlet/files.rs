@@ -1,5 +1,7 @@
 //! Identities and secrets as plain files, written by the warden.
 
+use std::path::Path;
+
 use reverie_core::config::Identity;
 use reverie_core::ipc::warden::{File, Publication, Reply, Request, Target, TargetKind};
 
@@ -79,4 +81,9 @@ pub async fn withdraw(keeper: &Keeper, kind: TargetKind, name: String) -> Result
         Reply::Withdrawn => Ok(()),
         _ => Err(RoleError::OutOfStep("warden")),
     }
+}
+
+/// Where the files of an identity are.
+pub fn directory(run: &Path, identity: &Identity) -> String {
+    run.join("certs").join(identity.name.as_str()).display().to_string()
 }

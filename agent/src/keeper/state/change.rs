@@ -14,6 +14,8 @@ use super::schema;
 pub const MAX_KEY: usize = 1024;
 /// Bytes of a value.
 pub const MAX_VALUE: usize = 1 << 20;
+/// Bytes of a revocation list.
+pub const MAX_CRL: usize = 6 << 20;
 /// Writes and events in one change.
 pub const MAX_PARTS: usize = 1024;
 /// Bytes of one event as JSON.
@@ -34,6 +36,8 @@ pub enum Table {
     Told,
     /// Anything else the keeper has to remember.
     Meta,
+    /// The current revocation list of each root and intermediate, by fingerprint.
+    Crls,
 }
 
 impl Table {
@@ -45,6 +49,14 @@ impl Table {
             Self::Tokens => 4,
             Self::Meta => 5,
             Self::Told => 6,
+            Self::Crls => 7,
+        }
+    }
+
+    const fn max_value(self) -> usize {
+        match self {
+            Self::Crls => MAX_CRL,
+            _ => MAX_VALUE,
         }
     }
 }
@@ -66,7 +78,7 @@ pub enum Write {
         table: Table,
         /// Under which name; at most [`MAX_KEY`] bytes.
         key: String,
-        /// At most [`MAX_VALUE`] bytes.
+        /// At most [`MAX_VALUE`] bytes; in [`Table::Crls`], [`MAX_CRL`].
         value: Zeroizing<Vec<u8>>,
     },
     /// Removes a value; nothing happens if there is none.
@@ -170,7 +182,7 @@ fn prepare(write: Write, cipher: &Cipher) -> Result<Step, StateError> {
     let refused = |_| StateError::Unavailable { why: "the cipher refused".into() };
     match write {
         Write::Put { table, key, value } => {
-            check_length("the value", value.len(), MAX_VALUE)?;
+            check_length("the value", value.len(), table.max_value())?;
             let (key, sealed) = schema::seal_named(cipher, table.id(), checked(&key)?, &value).map_err(refused)?;
             Ok(Step::Put { key, sealed })
         }

@@ -103,6 +103,7 @@ fn found(directory: &Directory, root: &Zeroizing<[u8; 32]>, faults: &Faults) -> 
         transaction.open_table(HEADS)?;
         transaction.open_table(schema::ISSUED)?;
         transaction.open_table(schema::ENDING)?;
+        transaction.open_table(schema::HOLDER)?;
         transaction.open_table(schema::REVOKED)?;
         Ok(())
     };
@@ -182,6 +183,7 @@ fn read_content(transaction: &redb::ReadTransaction, cipher: &Cipher) -> Result<
     let head = trail::head(&events, cipher, &extent)?;
     transaction.open_table(schema::ISSUED).map_err(structural)?;
     transaction.open_table(schema::ENDING).map_err(structural)?;
+    transaction.open_table(schema::HOLDER).map_err(structural)?;
     transaction.open_table(schema::REVOKED).map_err(structural)?;
     let signed = heads::list(&transaction.open_table(HEADS).map_err(structural)?, cipher)?.pop();
     Ok(Content { head_key: head_key.ok_or_else(missing)?, extent, head, signed })

@@ -1,4 +1,4 @@
-//! The register of leaf certificates.
+//! The register of leaf and intermediate certificates.
 //!
 //! A row is `issuer (16, hidden) | identity (16, hidden) | end (8) | revoked (1) | sealed rest`, bound to its serial.
 //! The clear head lets a search pass over rows without decrypting them. Rows are kept in the order of their serials:
@@ -18,11 +18,22 @@ const HEAD: usize = 16 + 16 + 8 + 1;
 const ISSUER: u8 = 0xf0;
 const IDENTITY: u8 = 0xf1;
 
+/// What a certificate on record is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum CertificateKind {
+    /// A service's.
+    Leaf,
+    /// It signs leaves.
+    Intermediate,
+}
+
 /// One certificate on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedRecord {
     /// Serial.
     pub serial: Serial,
+    /// Leaf or intermediate.
+    pub kind: CertificateKind,
     /// For which identity.
     pub identity: IdentityName,
     /// Its SPIFFE ID.
@@ -50,6 +61,7 @@ pub struct RevokedRecord {
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Rest<'a> {
+    kind: CertificateKind,
     identity: &'a str,
     spiffe_id: &'a str,
     issuer: &'a str,
@@ -58,14 +70,14 @@ struct Rest<'a> {
 }
 
 /// The clear head of a row.
-struct Head<'a> {
-    issuer: &'a [u8; 16],
-    identity: &'a [u8; 16],
-    not_after: Moment,
-    revoked: bool,
+pub(super) struct Head<'a> {
+    pub(super) issuer: &'a [u8; 16],
+    pub(super) identity: &'a [u8; 16],
+    pub(super) not_after: Moment,
+    pub(super) revoked: bool,
 }
 
-fn head(row: &[u8]) -> Result<Head<'_>, Fault> {
+pub(super) fn head(row: &[u8]) -> Result<Head<'_>, Fault> {
     let parse = || {
         let (issuer, rest) = row.split_first_chunk()?;
         let (identity, rest) = rest.split_first_chunk()?;
@@ -76,7 +88,7 @@ fn head(row: &[u8]) -> Result<Head<'_>, Fault> {
     parse().ok_or_else(damaged)
 }
 
-fn damaged() -> Fault {
+pub(super) fn damaged() -> Fault {
     Fault::Content("a row of the certificate register does not decrypt".into())
 }
 
@@ -90,6 +102,7 @@ fn bound_place(serial: &Serial, head: &[u8]) -> Vec<u8> {
 /// A row.
 pub(super) fn encode(cipher: &Cipher, record: &IssuedRecord) -> Result<Vec<u8>, CipherError> {
     let rest = Rest {
+        kind: record.kind,
         identity: record.identity.as_str(),
         spiffe_id: record.spiffe_id.as_str(),
         issuer: &record.issuer,
@@ -107,12 +120,13 @@ pub(super) fn encode(cipher: &Cipher, record: &IssuedRecord) -> Result<Vec<u8>, 
     Ok(row)
 }
 
-fn decode(cipher: &Cipher, serial: Serial, row: &[u8]) -> Result<IssuedRecord, Fault> {
+pub(super) fn decode(cipher: &Cipher, serial: Serial, row: &[u8]) -> Result<IssuedRecord, Fault> {
     let (clear, sealed) = row.split_at_checked(HEAD).ok_or_else(damaged)?;
     let plain = cipher.open(&bound_place(&serial, clear), sealed).map_err(|_| damaged())?;
     let rest: Rest<'_> = postcard::from_bytes(&plain).map_err(|_| damaged())?;
     Ok(IssuedRecord {
         serial,
+        kind: rest.kind,
         identity: rest.identity.parse().map_err(|_| damaged())?,
         spiffe_id: rest.spiffe_id.parse().map_err(|_| damaged())?,
         issuer: rest.issuer.to_owned(),
@@ -122,15 +136,15 @@ fn decode(cipher: &Cipher, serial: Serial, row: &[u8]) -> Result<IssuedRecord, F
     })
 }
 
-fn hide_issuer(cipher: &Cipher, issuer: &str) -> [u8; 16] {
+pub(super) fn hide_issuer(cipher: &Cipher, issuer: &str) -> [u8; 16] {
     cipher.hide(ISSUER, issuer.as_bytes())
 }
 
-fn hide_identity(cipher: &Cipher, identity: &IdentityName) -> [u8; 16] {
+pub(super) fn hide_identity(cipher: &Cipher, identity: &IdentityName) -> [u8; 16] {
     cipher.hide(IDENTITY, identity.as_str().as_bytes())
 }
 
-fn ending_key(not_after: Moment, serial: &Serial) -> [u8; 24] {
+pub(super) fn ending_key(not_after: Moment, serial: &Serial) -> [u8; 24] {
     let mut key = [0; 24];
     // Times before 1970 sort first.
     key[..8].copy_from_slice(&(not_after.as_millis().cast_unsigned() ^ (1 << 63)).to_be_bytes());
@@ -138,9 +152,10 @@ fn ending_key(not_after: Moment, serial: &Serial) -> [u8; 24] {
     key
 }
 
-fn revoked_key(issuer: &[u8; 16], serial: &Serial) -> [u8; 32] {
+/// A serial below whom it belongs to: its issuer in `revoked`, its identity in `holder`.
+fn owned_key(owner: &[u8; 16], serial: &Serial) -> [u8; 32] {
     let mut key = [0; 32];
-    key[..16].copy_from_slice(issuer);
+    key[..16].copy_from_slice(owner);
     key[16..].copy_from_slice(serial.as_bytes());
     key
 }
@@ -151,6 +166,7 @@ type Rows<'t> = Table<'t, &'static [u8; 16], &'static [u8]>;
 pub(super) struct Register<'t> {
     pub(super) issued: Rows<'t>,
     pub(super) ending: Table<'t, &'static [u8; 24], ()>,
+    pub(super) holder: Table<'t, &'static [u8; 32], ()>,
     pub(super) revoked: Table<'t, &'static [u8; 32], &'static [u8]>,
 }
 
@@ -160,6 +176,7 @@ impl Register<'_> {
     }
 
     pub(super) fn insert(&mut self, serial: &Serial, not_after: Moment, row: &[u8]) -> Result<(), Fault> {
+        self.holder.insert(&owned_key(head(row)?.identity, serial), ())?;
         self.issued.insert(serial.as_bytes(), row)?;
         self.ending.insert(&ending_key(not_after, serial), ())?;
         Ok(())
@@ -177,7 +194,7 @@ impl Register<'_> {
         record.revoked_at = Some(at);
         let refused = |_| Fault::Content("the cipher refused".into());
         self.issued.insert(serial.as_bytes(), &*encode(cipher, &record).map_err(refused)?)?;
-        let key = revoked_key(&hide_issuer(cipher, &record.issuer), &serial);
+        let key = owned_key(&hide_issuer(cipher, &record.issuer), &serial);
         let mut plain = at.as_millis().to_be_bytes().to_vec();
         plain.extend_from_slice(&record.not_after.as_millis().to_be_bytes());
         let sealed = cipher.seal(&place::<32, 33>(b'r', &key), &plain).map_err(refused)?;
@@ -197,88 +214,16 @@ impl Register<'_> {
             let serial = serial_of(&key[8..])?;
             let Some(row) = self.issued.remove(serial.as_bytes())? else { continue };
             let head = head(row.value())?;
+            self.holder.remove(&owned_key(head.identity, &serial))?;
             if head.revoked {
-                self.revoked.remove(&revoked_key(head.issuer, &serial))?;
+                self.revoked.remove(&owned_key(head.issuer, &serial))?;
             }
         }
         Ok(ended.len())
     }
 }
 
-fn serial_of(bytes: &[u8]) -> Result<Serial, Fault> {
+pub(super) fn serial_of(bytes: &[u8]) -> Result<Serial, Fault> {
     // The two top bits of a serial are fixed, so this gives back what was stored.
     bytes.try_into().map(Serial::from_random).map_err(|_| damaged())
-}
-
-/// Which certificates a search wants.
-pub(super) enum Wanted<'a> {
-    /// Newest first.
-    Newest,
-    /// Those of one identity, newest first.
-    Of(&'a IdentityName),
-}
-
-/// Certificates that have not ended at `now`; `true` if there are more than `limit`.
-pub(super) fn search(
-    rows: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
-    cipher: &Cipher,
-    wanted: &Wanted<'_>,
-    now: Moment,
-    limit: usize,
-) -> Result<(Vec<IssuedRecord>, bool), Fault> {
-    let identity = match wanted {
-        Wanted::Newest => None,
-        Wanted::Of(identity) => Some(hide_identity(cipher, identity)),
-    };
-    let mut found = vec![];
-    for row in rows.iter()?.rev() {
-        let (key, row) = row?;
-        let clear = head(row.value())?;
-        if clear.not_after <= now || identity.is_some_and(|identity| identity != *clear.identity) {
-            continue;
-        }
-        if found.len() == limit {
-            return Ok((found, true));
-        }
-        found.push(decode(cipher, serial_of(key.value())?, row.value())?);
-    }
-    Ok((found, false))
-}
-
-/// One certificate.
-pub(super) fn find(
-    rows: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
-    cipher: &Cipher,
-    serial: Serial,
-) -> Result<Option<IssuedRecord>, Fault> {
-    rows.get(serial.as_bytes())?.map(|row| decode(cipher, serial, row.value())).transpose()
-}
-
-/// What belongs into the revocation list of an issuer at `now`, by serial.
-pub(super) fn list_revoked(
-    rows: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
-    cipher: &Cipher,
-    issuer: &str,
-    now: Moment,
-) -> Result<Vec<RevokedRecord>, Fault> {
-    let (mut first, mut last) = ([0; 32], [0xff; 32]);
-    let hidden = hide_issuer(cipher, issuer);
-    first[..16].copy_from_slice(&hidden);
-    last[..16].copy_from_slice(&hidden);
-    let mut found = vec![];
-    for row in rows.range::<&[u8; 32]>(&first..=&last)? {
-        let (key, sealed) = row?;
-        let plain = cipher.open(&place::<32, 33>(b'r', key.value()), sealed.value()).map_err(|_| damaged())?;
-        let (at, end) = plain.split_first_chunk::<8>().ok_or_else(damaged)?;
-        let end = end.try_into().map_err(|_| damaged())?;
-        let record = RevokedRecord {
-            serial: serial_of(&key.value()[16..])?,
-            revoked_at: Moment::from_millis(i64::from_be_bytes(*at)),
-            not_after: Moment::from_millis(i64::from_be_bytes(end)),
-        };
-        if record.not_after > now {
-            found.push(record);
-        }
-    }
-    Ok(found)
 }

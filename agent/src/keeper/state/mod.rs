@@ -24,6 +24,7 @@ mod issued;
 mod mirror;
 mod progress;
 mod reconcile;
+mod register;
 mod schema;
 mod store;
 #[cfg(test)]
@@ -48,9 +49,9 @@ use reverie_core::moment::Moment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
-pub use change::{Change, Committed, MAX_EVENT, MAX_KEY, MAX_PARTS, MAX_VALUE, Table, Write};
+pub use change::{Change, Committed, MAX_CRL, MAX_EVENT, MAX_KEY, MAX_PARTS, MAX_VALUE, Table, Write};
 pub use error::{OpenError, StateError};
-pub use issued::{IssuedRecord, RevokedRecord};
+pub use issued::{CertificateKind, IssuedRecord, RevokedRecord};
 
 use change::{Prepared, Step};
 use cipher::{Cipher, CipherError, WrappedKey};
@@ -58,7 +59,6 @@ use directory::Directory;
 use file::Faults;
 use follower::Follower;
 use founding::structural;
-use issued::Wanted;
 use mirror::Mirror;
 use progress::{Progress, Stand};
 use reconcile::ReconcileError;
@@ -69,8 +69,8 @@ use writer::{Job, Queued, Writer};
 const PLACES: usize = 4096;
 /// How long a change waits for its places.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Certificates taken out of the register in one transaction.
-const PRUNED_AT_ONCE: usize = 256;
+/// Certificates taken out of the register in one transaction: a few milliseconds of the writer's time.
+pub const PRUNED_AT_ONCE: usize = 256;
 
 /// How the state is kept.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ struct Shared {
     /// Held while files are appended to, listed or removed.
     files: Mutex<()>,
     /// Locked as long as anything uses the store.
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Shared {
@@ -181,7 +181,7 @@ impl State {
             alarms,
             stopping: AtomicBool::new(false),
             files: Mutex::default(),
-            _directory: directory,
+            directory,
         });
         Self::start(shared, mirror, opened.transaction)
     }
@@ -277,25 +277,27 @@ impl State {
         let shared = &self.0.shared;
         shared.store.read(|transaction| {
             let rows = transaction.open_table(schema::ISSUED).map_err(structural)?;
-            issued::find(&rows, &shared.cipher, serial)
+            register::find(&rows, &shared.cipher, serial)
         })
     }
 
     /// Certificates that have not ended, newest first, and whether there are more than `limit`.
     pub fn issued_newest(&self, now: Moment, limit: usize) -> Result<(Vec<IssuedRecord>, bool), StateError> {
-        self.search(&Wanted::Newest, now, limit)
-    }
-
-    /// An identity's certificates that have not ended, newest first. Passes over the whole register.
-    pub fn issued_of(&self, identity: &IdentityName, now: Moment) -> Result<Vec<IssuedRecord>, StateError> {
-        Ok(self.search(&Wanted::Of(identity), now, usize::MAX)?.0)
-    }
-
-    fn search(&self, wanted: &Wanted<'_>, now: Moment, limit: usize) -> Result<(Vec<IssuedRecord>, bool), StateError> {
         let shared = &self.0.shared;
         shared.store.read(|transaction| {
             let rows = transaction.open_table(schema::ISSUED).map_err(structural)?;
-            issued::search(&rows, &shared.cipher, wanted, now, limit)
+            let ending = transaction.open_table(schema::ENDING).map_err(structural)?;
+            register::newest(&rows, &ending, &shared.cipher, now, limit)
+        })
+    }
+
+    /// An identity's leaves that are neither ended nor revoked, newest first, and whether there are more than `limit`.
+    pub fn in_force(&self, identity: &IdentityName, now: Moment, limit: usize) -> Result<(Vec<IssuedRecord>, bool), StateError> {
+        let shared = &self.0.shared;
+        shared.store.read(|transaction| {
+            let rows = transaction.open_table(schema::ISSUED).map_err(structural)?;
+            let holder = transaction.open_table(schema::HOLDER).map_err(structural)?;
+            register::in_force(&rows, &holder, &shared.cipher, identity, now, limit)
         })
     }
 
@@ -312,22 +314,20 @@ impl State {
         let shared = &self.0.shared;
         shared.store.read(|transaction| {
             let rows = transaction.open_table(schema::REVOKED).map_err(structural)?;
-            issued::list_revoked(&rows, &shared.cipher, issuer, now)
+            register::list_revoked(&rows, &shared.cipher, issuer, now)
         })
     }
 
-    /// Takes certificates that ended before `before` out of the register, in small transactions between which others
-    /// get their turn; says how many. Leave a margin for a clock that was wrong.
+    /// Takes certificates that ended before `before` out of the register, at most [`PRUNED_AT_ONCE`] of them, so that
+    /// others get their turn; says how many. Leave a margin for a clock that was wrong.
     pub async fn prune_issued(&self, before: Moment) -> Result<usize, StateError> {
-        let mut total = 0;
-        loop {
-            let steps = vec![Step::Prune { before, limit: PRUNED_AT_ONCE }];
-            let pruned = self.submit(Prepared { steps, ..Prepared::default() }).await?.pruned;
-            total += pruned;
-            if pruned < PRUNED_AT_ONCE {
-                return Ok(total);
-            }
-        }
+        let steps = vec![Step::Prune { before, limit: PRUNED_AT_ONCE }];
+        Ok(self.submit(Prepared { steps, ..Prepared::default() }).await?.pruned)
+    }
+
+    /// Bytes of the store's file.
+    pub fn store_bytes(&self) -> std::io::Result<u64> {
+        Ok(std::fs::metadata(self.0.shared.directory.store())?.len())
     }
 
     /// Wraps the data key under a new root secret, together with the events of `change`; the old secret opens nothing
@@ -349,6 +349,11 @@ impl State {
     /// Lines of the audit log after that event, oldest first; at most `limit` and about 4 MiB.
     pub fn audit_lines(&self, after: u64, limit: usize) -> Result<Vec<String>, StateError> {
         verify::lines(&self.0.shared, after, limit)
+    }
+
+    /// When the audit log's head was signed last, by the clock of that time.
+    pub fn last_signed_at(&self) -> Option<Moment> {
+        self.0.shared.progress.look(|stand| stand.signed.as_ref().map(|signed| signed.time))
     }
 
     /// Checks the files of the audit log against themselves, the store and the signed heads. Reads all of them.

@@ -1,6 +1,6 @@
 //! The tables of the store, and how a named row is written.
 //!
-//! Beside the named rows there are the register of certificates (`issued`, with `ending` and `revoked` as its indexes),
+//! Beside the named rows there are the register of certificates (`issued`, with `ending`, `holder` and `revoked` as its indexes),
 //! the newest events (`trail`) and signed heads (`heads`). `plain` holds what must be readable before the data key is
 //! known.
 
@@ -31,6 +31,8 @@ pub(super) const NAMED: TableDefinition<'_, &NamedKey, &[u8]> = TableDefinition:
 pub(super) const ISSUED: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("issued");
 /// End (milliseconds, big-endian) and serial.
 pub(super) const ENDING: TableDefinition<'_, &[u8; 24], ()> = TableDefinition::new("ending");
+/// Hidden identity and serial.
+pub(super) const HOLDER: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("holder");
 /// Hidden issuer and serial of what is revoked.
 pub(super) const REVOKED: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("revoked");
 /// Event number to sealed line.

@@ -10,7 +10,7 @@ use super::founding::{encode_extent, structural};
 use super::heads;
 use super::issued::Register;
 use super::progress::Stand;
-use super::schema::{ENDING, HEADS, ISSUED, NAMED, NamedKey, PLAIN, REVOKED, TRAIL};
+use super::schema::{ENDING, HEADS, HOLDER, ISSUED, NAMED, NamedKey, PLAIN, REVOKED, TRAIL};
 use super::trail::{self, Extent, KEPT, PRUNED_AT_ONCE};
 
 /// The extent is saved when the files are synced so much further.
@@ -29,6 +29,7 @@ impl<'t> Tables<'t> {
         let register = Register {
             issued: transaction.open_table(ISSUED).map_err(structural)?,
             ending: transaction.open_table(ENDING).map_err(structural)?,
+            holder: transaction.open_table(HOLDER).map_err(structural)?,
             revoked: transaction.open_table(REVOKED).map_err(structural)?,
         };
         let named = transaction.open_table(NAMED).map_err(structural)?;

@@ -10,6 +10,11 @@ use super::super::failure::{Doing, Failure};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// As `tmpfiles.d/reverie.conf` has it: names of secrets are nobody's business, so they can be opened but not listed.
+fn mode_of(room: &str) -> u32 {
+    if room == "secrets" { 0o711 } else { 0o755 }
+}
+
 /// `certs`, `secrets` or `stamps`: owned by us or root, writable by nobody else.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -43,11 +48,11 @@ impl Room {
             Err(error) => return Err(format!("could not open {}: {error}", path.display()).into()),
         };
         let room = Self { handle, path };
-        room.check_owner()?;
+        room.check_owner(mode_of(name))?;
         Ok(room)
     }
 
-    fn check_owner(&self) -> Result<(), Failure> {
+    fn check_owner(&self, mode: u32) -> Result<(), Failure> {
         let path = self.path.display();
         let stat = rustix::fs::fstat(&self.handle).doing(|| format!("check {path}"))?;
         let own = rustix::process::geteuid().as_raw();
@@ -61,8 +66,8 @@ impl Room {
             return Err(format!("{path} can be written by others than its owner; run: chmod go-w {path}").into());
         }
         // The umask may have closed it to the services that read in it.
-        if stat.st_uid == own && stat.st_mode & 0o777 != 0o755 {
-            rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(0o755)).doing(|| format!("set the mode of {path}"))?;
+        if stat.st_uid == own && stat.st_mode & 0o777 != mode {
+            rustix::fs::fchmod(&self.handle, Mode::from_raw_mode(mode)).doing(|| format!("set the mode of {path}"))?;
         }
         Ok(())
     }

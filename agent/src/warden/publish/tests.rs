@@ -85,6 +85,19 @@ fn a_file_that_did_not_change_stays_the_same_file_in_the_next_generation() {
 }
 
 #[test]
+fn secrets_can_be_opened_by_name_and_not_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        publish(directory.path(), &secret("db", "1")).unwrap();
+        publish(directory.path(), &pair("web", "1")).unwrap();
+        let mode = |room: &str| fs::metadata(directory.path().join(room)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("secrets"), mode("certs"), mode("stamps")), (0o711, 0o755, 0o755));
+        // As somebody or an earlier version left it.
+        fs::set_permissions(directory.path().join("secrets"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
 fn a_change_of_mode_or_of_the_set_of_files_is_a_change() {
     let directory = tempfile::tempdir().unwrap();
     publish(directory.path(), &pair("web", "1")).unwrap();

@@ -66,6 +66,10 @@ pub(super) fn is_sealed_well(facts: &Facts) -> Found {
             "sealed with the host key alone, though this machine has a TPM",
             "reverie-agent seal renew --mode host+tpm2, with the same in `[seal] mode`",
         ),
+        ("systemd", _) => warn(
+            "systemd opened the root secret and did not say how it is sealed",
+            "reverie-agent seal show, as root; LoadCredential=reverie-root.json: in the unit hands that record over too",
+        ),
         (mode, _) => ok(format!("sealed by {mode}")),
     }
 }

@@ -5,6 +5,8 @@ mod tail;
 
 use std::path::PathBuf;
 
+pub(crate) use tail::{newest, one_line};
+
 use crate::cli::Session;
 use crate::failure::Outcome;
 

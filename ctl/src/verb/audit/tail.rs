@@ -32,7 +32,7 @@ pub(super) async fn tail(session: &Session, lines: u64, follow: bool) -> Outcome
         for line in &page.lines {
             match session.screen.json {
                 true => session.screen.bytes(format!("{line}\n").as_bytes())?,
-                false => session.screen.text(&show(line))?,
+                false => session.screen.text(&one_line(line))?,
             };
         }
         at = last;
@@ -96,8 +96,14 @@ fn last_number(page: &AuditLines, after: u64) -> Result<u64, Failure> {
     }
 }
 
+/// The newest events, verbatim, oldest first.
+pub(crate) async fn newest(session: &Session, count: u64) -> Result<AuditLines, Failure> {
+    let head = page(session, u64::from(u32::MAX), 1).await?.head;
+    page(session, head.seq.saturating_sub(count), count).await
+}
+
 /// One event on one line.
-fn show(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let Ok((seq, Event { time, kind, outcome, actor, subject, reason })) = Line::parse(text).and_then(|line| line.event()) else {
         return format!("damaged: {}", plain(text));
     };

@@ -4,7 +4,7 @@ use reverie_core::audit::Line;
 use reverie_core::ca::Serial;
 use reverie_core::id::IdentityName;
 
-use super::super::{IssuedRecord, MAX_KEY, MAX_VALUE, StateError};
+use super::super::{CertificateKind, IssuedRecord, MAX_CRL, MAX_KEY, MAX_VALUE, PRUNED_AT_ONCE, StateError};
 use super::*;
 
 fn record(number: u16, identity: &str, issuer: &str, ends: i64) -> IssuedRecord {
@@ -12,6 +12,7 @@ fn record(number: u16, identity: &str, issuer: &str, ends: i64) -> IssuedRecord 
     random[..2].copy_from_slice(&number.to_be_bytes());
     IssuedRecord {
         serial: Serial::at(Moment::from_secs(1_767_225_600 + i64::from(number)), random),
+        kind: CertificateKind::Leaf,
         identity: identity.parse().unwrap(),
         spiffe_id: format!("spiffe://example.org/{identity}").parse().unwrap(),
         issuer: issuer.into(),
@@ -98,6 +99,13 @@ fn what_is_too_large_is_refused_with_the_bound() {
     for bad in [write(MAX_KEY + 1, 1), write(1, MAX_VALUE + 1)] {
         assert!(matches!(state.commit_blocking(bad), Err(StateError::TooLarge { .. })));
     }
+    let list = |bytes| Change {
+        writes: vec![Write::Put { table: Table::Crls, key: "aa".into(), value: Zeroizing::new(vec![0; bytes]) }],
+        events: vec![],
+    };
+    state.commit_blocking(list(MAX_CRL)).unwrap();
+    assert_eq!(state.get(Table::Crls, "aa").unwrap().unwrap().len(), MAX_CRL);
+    assert!(matches!(state.commit_blocking(list(MAX_CRL + 1)), Err(StateError::TooLarge { .. })));
     let mut long = event(1);
     long.reason = Some("x".repeat(70_000));
     let refused = state.commit_blocking(Change { writes: vec![], events: vec![long] });
@@ -118,8 +126,14 @@ fn the_register_finds_revokes_and_prunes() {
     assert_eq!(newest.iter().map(|r| r.not_after.as_secs()).collect::<Vec<_>>(), [1049, 1048, 1047]);
     assert!(more);
     let db: IdentityName = "db".parse().unwrap();
-    let of_db: Vec<_> = state.issued_of(&db, now).unwrap().iter().map(|r| r.not_after.as_secs()).collect();
-    assert_eq!(of_db, [1045, 1040, 1035, 1030, 1025, 1020, 1015, 1010]);
+    let of_db = |limit| {
+        let (found, more) = state.in_force(&db, now, limit).unwrap();
+        (found.iter().map(|r| r.not_after.as_secs()).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(of_db(99), (vec![1045, 1040, 1035, 1030, 1025, 1020, 1015, 1010], false));
+    assert_eq!(of_db(2), (vec![1045, 1040], true));
+    revoke(&state, record(40, "db", "bb", 0).serial, 500).unwrap();
+    assert!(!of_db(99).0.contains(&1040), "it is revoked");
     for number in [3, 12, 30] {
         revoke(&state, record(number, "web", "aa", 0).serial, 500).unwrap();
     }
@@ -135,8 +149,51 @@ fn the_register_finds_revokes_and_prunes() {
     assert_eq!(runtime.block_on(state.prune_issued(Moment::from_secs(1013))).unwrap(), 13);
     assert_eq!(state.issued_count().unwrap(), 37);
     assert_eq!(state.revoked_of("aa", Moment::from_secs(0)).unwrap(), []);
-    assert_eq!(state.revoked_of("bb", Moment::from_secs(0)).unwrap().len(), 1);
+    assert_eq!(state.revoked_of("bb", Moment::from_secs(0)).unwrap().len(), 2);
     assert_eq!(state.issued(again.serial).unwrap(), None);
+    let (of_db, _) = state.in_force(&db, Moment::from_secs(0), 99).unwrap();
+    assert_eq!(
+        of_db.iter().map(|r| r.not_after.as_secs()).collect::<Vec<_>>(),
+        [1045, 1035, 1025, 1020, 1015],
+        "30 and 40 are revoked"
+    );
+}
+
+#[test]
+fn an_intermediate_is_no_leaf_of_an_identity_of_that_name() {
+    let place = Place::new();
+    let state = place.open();
+    let intermediate = IssuedRecord { kind: CertificateKind::Intermediate, ..record(1, "intermediate", "root", 1000) };
+    issue(&state, &intermediate);
+    issue(&state, &record(2, "intermediate", "aa", 1000));
+    let (leaves, _) = state.in_force(&"intermediate".parse().unwrap(), Moment::from_secs(0), 99).unwrap();
+    assert_eq!(leaves, [record(2, "intermediate", "aa", 1000)]);
+    assert_eq!(state.issued(intermediate.serial).unwrap(), Some(intermediate));
+}
+
+#[test]
+fn few_certificates_are_found_behind_many_that_ended() {
+    let place = Place::new();
+    let state = place.open();
+    let all: Vec<_> = (0..6000).map(|number| record(number, "web", "aa", if number < 20 { 9000 } else { 1000 })).collect();
+    for some in all.chunks(500) {
+        let writes = some.iter().cloned().map(Write::Issued).collect();
+        state.commit_blocking(Change { writes, events: vec![] }).unwrap();
+    }
+    let serials = |limit| {
+        let (found, more) = state.issued_newest(Moment::from_secs(1000), limit).unwrap();
+        (found.iter().map(|record| record.serial).collect::<Vec<_>>(), more)
+    };
+    let newest: Vec<_> = all[..20].iter().rev().map(|record| record.serial).collect();
+    assert_eq!(serials(20), (newest.clone(), false));
+    assert_eq!(serials(3), (newest[..3].to_vec(), true));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut pruned = vec![];
+    while pruned.last() != Some(&0) {
+        pruned.push(runtime.block_on(state.prune_issued(Moment::from_secs(1001))).unwrap());
+    }
+    assert!(pruned.iter().all(|count| *count <= PRUNED_AT_ONCE), "each in a small transaction");
+    assert_eq!((pruned.iter().sum::<usize>(), state.issued_count().unwrap()), (5980, 20));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading the configuration again, and having the world follow it and the trusted roots.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use reverie_core::api::admin::ConfigStatus;
@@ -8,16 +9,15 @@ use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use super::identity::reconcile;
 use super::state::Change;
 use super::{Keeper, admin, clock, look_up, supervision};
-use crate::ops::configuration::{self, Loaded};
+use crate::ops::configuration;
 use crate::ops::host::Host;
 use crate::ops::policy::{NAMES, Policy};
 
 /// SIGHUP. If the new configuration is wrong, the old one stays in force and everyone is told.
 pub async fn reload(keeper: &Arc<Keeper>) {
     supervision::notify_reloading();
-    let refused = match read(keeper) {
-        Ok(loaded) => {
-            let (policy, files) = look_up(loaded, keeper.host.scope).await;
+    let refused = match read(keeper).await {
+        Ok((policy, files)) => {
             let status = ConfigStatus {
                 files: files.iter().map(|file| file.display().to_string()).collect(),
                 loaded_at: clock::now(),
@@ -65,14 +65,16 @@ pub async fn look_up_again(keeper: &Keeper) {
     }
 }
 
-fn read(keeper: &Keeper) -> Result<Loaded, String> {
-    let loaded = configuration::load(&keeper.main_file).map_err(|error| error.to_string())?;
-    let host = Host::new(&loaded.config, keeper.host.scope).map_err(|error| error.to_string())?;
+async fn read(keeper: &Keeper) -> Result<(Policy, Vec<PathBuf>), String> {
+    // On a terminal the advice has a line of its own; an alarm is one line.
+    let one_line = |error: &dyn std::fmt::Display| error.to_string().replace("\ntry: ", "; try: ");
+    let loaded = configuration::load(&keeper.main_file).map_err(|error| one_line(&error))?;
+    let host = Host::new(&loaded.config, keeper.host.scope).map_err(|error| one_line(&error))?;
     match host.differs_from(&keeper.host) {
         true => {
             Err("trust_domain, node_id and [paths] take effect at a restart only: systemctl restart reverie-agent".to_owned())
         }
-        false => Ok(loaded),
+        false => look_up(loaded, keeper.host.scope).await.map_err(|error| one_line(&error)),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Telling a service of new files, and seeing that it serves them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use reverie_core::ca::Serial;
@@ -69,9 +68,4 @@ pub async fn see_served(keeper: &Keeper, serial: &Serial, verify: &Verify) -> Re
 
 fn serial_of(der: &[u8]) -> Option<Vec<u8>> {
     X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate.raw_serial().to_vec())
-}
-
-/// Where the files of an identity are.
-pub fn directory(run: &Path, identity: &Identity) -> String {
-    run.join("certs").join(identity.name.as_str()).display().to_string()
 }

@@ -1,0 +1,183 @@
+//! `agentctl demo`: an agent of its own, in a scratch directory, for a look at what it does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reverie_core::api::Operation;
+use reverie_core::api::admin::{AuditVerdict, RotateRequest, Rotated, SealRequest, SecretSummary};
+use reverie_core::api::local::{Certificate, IssueRequest, SecretValue, Whoami};
+
+use crate::cli::Session;
+use crate::client::{Call, Client};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::layout::{Hints, Layout, Scope};
+use crate::screen::{GREEN, RESET, plain};
+
+/// How long the agent may take to start, and files to appear.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Start an agent of its own in a scratch directory, show the main job with it, and clear it away
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The agent's program [default: reverie-agent beside this program, else on the PATH]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+/// What was shown, for programs.
+#[derive(Default, serde::Serialize)]
+struct Tour {
+    steps: Vec<String>,
+}
+
+impl Args {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let scratch = Scratch::new()?;
+        let _agent = Agent::start(self.agent, &scratch.0)?;
+        let hints = Hints { run: Some(scratch.0.join("run")), scope: Some(Scope::User), ..Hints::default() };
+        let layout = Layout::resolve(hints, false, |_| None, |_| false);
+        let client = Client { layout, timeout: session.client.timeout };
+        let mut tour = Tour::default();
+        let mut step = |text: String| -> Outcome {
+            let shown =
+                if session.screen.json { Ok(0) } else { session.screen.text(&format!("{GREEN}✓{RESET} {}", plain(&text))) };
+            tour.steps.push(text);
+            shown
+        };
+
+        let me = answered(&client).await?;
+        let exe = me.caller.exe.as_ref().map(|exe| exe.shown_path.clone()).unwrap_or_default();
+        step(format!("the kernel says who asks: pid {}, uid {}, {exe}", me.caller.pid, me.caller.uid))?;
+
+        let issue = Call::of(Operation::IssueCertificate).named("web").body(&IssueRequest::default())?;
+        let own: Certificate = client.call(issue).await?;
+        step(format!("it may have {:?}: a certificate for {}, until {}", own.identity, own.spiffe_id, own.not_after))?;
+
+        let certs = client.layout.run.join("certs/web");
+        appear(&certs.join("tls.key")).await?;
+        let before = read(&certs.join("tls.crt"))?;
+        step(format!("the same as files: {}/{{tls.crt,tls.key,ca.crt,crl.pem,…}}", certs.display()))?;
+
+        let rotate = Call::of(Operation::Rotate).body(&RotateRequest { identity: "web".to_owned() })?;
+        let rotated: Rotated = client.call(rotate).await?;
+        held(read(&certs.join("tls.crt"))? != before, "the files are those of before")?;
+        step(format!("rotated: the files hold serial {} now, swapped in as one", rotated.certificate.serial))?;
+
+        let value = STANDARD.encode("the owl flies at midnight");
+        let seal = Call::of(Operation::SealSecret).named("greeting").body(&SealRequest { value: value.clone() })?;
+        let _: SecretSummary = client.call(seal).await?;
+        let secret: SecretValue = client.call(Call::of(Operation::ReadSecret).named("greeting")).await?;
+        held(secret.value == value, "the secret reads otherwise than it was sealed")?;
+        step("sealed a secret, and read it back as \"web\"".to_owned())?;
+
+        let refused =
+            client.call::<Certificate>(Call::of(Operation::IssueCertificate).named("payroll").body(&IssueRequest::default())?);
+        let Err(why) = refused.await else { return Err(broken("an identity of another service was handed out")) };
+        step(format!("refused: {}", why.what))?;
+
+        let verdict: AuditVerdict = client.call(Call::of(Operation::AuditVerify)).await?;
+        held(verdict.report.faults.is_empty(), "the audit log is not whole")?;
+        step(format!("the audit log is whole: {} events, the refusal among them", verdict.report.events))?;
+        if session.screen.json {
+            return session.screen.json(&tour);
+        }
+        session.screen.text("That was an agent of its own; nothing of it is left. Yours begins with `agentctl init`.")
+    }
+}
+
+async fn answered(client: &Client) -> Result<Whoami, Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match client.call(Call::of(Operation::Whoami)).await {
+            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+            answer => return answer,
+        }
+    }
+}
+
+async fn appear(path: &Path) -> Result<(), Failure> {
+    let until = Instant::now() + PATIENCE;
+    while !path.exists() {
+        held(Instant::now() < until, "no files were published in time")?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::reading(path, &error))
+}
+
+fn held(is: bool, otherwise: &str) -> Result<(), Failure> {
+    if is { Ok(()) } else { Err(broken(otherwise)) }
+}
+
+fn broken(what: &str) -> Failure {
+    Failure::new(Exit::Internal, what).advise("this is a fault of the agent: please report it, with `agentctl demo --json`")
+}
+
+/// A directory that goes away with everything in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let template = std::env::temp_dir().join("reverie-demo.XXXXXX");
+        let made = nix::unistd::mkdtemp(&template);
+        Ok(Self(made.map_err(|error| Failure::writing(&template, &error.into()))?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that ends when the demo does.
+struct Agent(Child);
+
+impl Agent {
+    fn start(program: Option<PathBuf>, place: &Path) -> Result<Self, Failure> {
+        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("reverie-agent")).filter(|path| path.exists());
+        let program = program.or(beside).unwrap_or_else(|| PathBuf::from("reverie-agent"));
+        let config = place.join("agent.toml");
+        let uid = nix::unistd::geteuid();
+        let text = format!(
+            "trust_domain = \"demo.example\"\nnode_id = \"demo.example\"\n[paths]\nrun = {:?}\nstate = {:?}\n[seal]\nmode = \"file\"\n\
+             [log]\nlevel = \"error\"\n\
+             [[identity]]\nname = \"web\"\ndns = [\"localhost\"]\nmatch = {{ uid = {uid} }}\nfiles = {{ mode = \"0400\" }}\n\
+             [[identity]]\nname = \"payroll\"\nmatch = {{ uid = {uid}, unit = \"payroll.service\" }}\n\
+             [[secret]]\nname = \"greeting\"\nallow = [\"web\"]\n",
+            place.join("run"),
+            place.join("state"),
+        );
+        fs::write(&config, text).map_err(|error| Failure::writing(&config, &error))?;
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
+        for variable in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC"] {
+            command.env_remove(variable);
+        }
+        let child = command.spawn().map_err(|error| {
+            Failure::new(Exit::NoInput, format_args!("cannot start {}: {}", program.display(), crate::failure::reason(&error)))
+                .advise("name the program with --agent FILE")
+        })?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap_or(0));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,87 @@
+#!/bin/bash
+# Every figure of docs/performance.md, against an agent of its own in a scratch directory.
+#
+#   tests/bench/run.sh [BINDIR] [SECONDS]      default: target/release, 10 s for each measurement
+#
+# Rates are compared with something bare in the same run; times and memory are of this machine.
+set -euo pipefail
+
+build=$(readlink -f "${1:-${CARGO_TARGET_DIR:-target}/release}")
+seconds=${2:-10}
+# Not on a tmpfs: what is durable is to cost what it costs.
+scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/reverie-bench.XXXXXX")
+agent=
+trap 'stop; rm -rf "$scratch"' EXIT
+
+stop() { [ -z "$agent" ] || { kill "$agent" 2>/dev/null || true; wait "$agent" 2>/dev/null || true; agent=; }; }
+section() { printf '\n== %s\n' "$*"; }
+
+# declare IDENTITIES: a fresh place whose last identity is the caller's.
+declare_identities() {
+    rm -rf "$scratch/state" "$scratch/run"
+    {
+        printf 'trust_domain = "bench.example"\nnode_id = "bench.example"\n[paths]\nrun = "%s"\nstate = "%s"\n' "$scratch/run" "$scratch/state"
+        printf '[seal]\nmode = "file"\n[limits]\nrequests_per_second = 0\n'
+        [ "$1" -lt 2 ] || seq 2 "$1" | awk '{ printf "[[identity]]\nname = \"s%d\"\nmatch = { uid = %d }\n", $1, 100000 + $1 }'
+        printf '[[identity]]\nname = "web"\ndns = ["localhost"]\nmatch = { uid = %d }\nfiles = { mode = "0400" }\n' "$(id -u)"
+    } >"$scratch/agent.toml"
+}
+
+start() {
+    "$build/reverie-agent" --config "$scratch/agent.toml" 2>"$scratch/log" &
+    agent=$!
+    for _ in $(seq 600); do "$build/agentctl" whoami >/dev/null 2>&1 && return; sleep 0.1; done
+    cat "$scratch/log" >&2
+    return 1
+}
+export REVERIE_RUN=$scratch/run
+
+section "start to READY, key file, one identity (ms)"
+declare_identities 1
+python3 - "$build/reverie-agent" "$scratch" <<'PY'
+import os, signal, socket, statistics, subprocess, sys, time
+agent, scratch = sys.argv[1:]
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.bind(scratch + "/notify")
+notify.settimeout(30)
+times = []
+for _ in range(21):
+    begun = time.monotonic()
+    child = subprocess.Popen([agent, "--config", scratch + "/agent.toml"], stderr=subprocess.DEVNULL,
+                             env={**os.environ, "NOTIFY_SOCKET": scratch + "/notify"})
+    while b"READY=1" not in notify.recv(4096):
+        pass
+    times.append((time.monotonic() - begun) * 1000)
+    child.send_signal(signal.SIGTERM)
+    while b"STOPPING=1" not in notify.recv(4096):
+        pass
+    child.wait()
+first, rest = times[0], sorted(times[1:])
+print(f"first start {first:.0f}; then median {statistics.median(rest):.0f}, from {rest[0]:.0f} to {rest[-1]:.0f}, 20 starts")
+PY
+
+section "memory of keeper and warden, idle for 3 s after the first certificate (KiB)"
+declare_identities 1
+start
+sleep 3
+for pid in $agent $(pgrep --parent "$agent"); do
+    awk -v role="$(tr '\0' ' ' <"/proc/$pid/cmdline" | grep -o 'role [a-z]*' || echo 'role keeper')" \
+        '/^Rss/ { rss = $2 } /^Pss:/ { pss = $2 } END { printf "%-14s resident %6d, shared pages counted once %6d\n", role, rss, pss }' \
+        "/proc/$pid/smaps_rollup"
+done
+
+section "attested whoami"
+"$build/agentctl" bench whoami --seconds "$seconds" 2>/dev/null
+"$build/agentctl" bench whoami --seconds "$seconds" --new-connections 2>/dev/null
+
+section "issue, one caller"
+"$build/agentctl" bench issue --seconds "$seconds" --callers 1 --commit-dir "$scratch" 2>/dev/null
+stop
+
+for identities in 10 1000 100000; do
+    section "issue, 64 callers, $identities identities declared"
+    declare_identities $identities
+    start
+    "$build/agentctl" bench issue --seconds "$seconds" 2>/dev/null
+    stop
+done
