@@ -31,6 +31,7 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["cert", "rotate", "other"], 66, "other"),
     (&["cert", "revoke"], 64, "--serial"),
     (&["cert", "revoke", "--serial", SERIAL], 66, SERIAL),
+    (&["cert", "revoke", "--identity", "other"], 66, "other"),
     (&["cert", "revoke", "--intermediate", "beef"], 64, "64 hexadecimal digits"),
     (&["ca", "status", "extra"], 64, "extra"),
     (&["ca", "rotate", "leaf"], 64, "leaf"),
