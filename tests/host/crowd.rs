@@ -30,12 +30,6 @@ fn allowed_crowd() -> usize {
     crowd
 }
 
-fn resident_kib(agent: &Agent) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 fn prompt<T>(what: &str, ask: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let answer = ask();
@@ -65,10 +59,10 @@ fn ten_thousand_idle_connections_are_held_and_everybody_else_is_answered_promptl
     agent.start();
     agent.file("web", "tls.key");
     agent.get("/v1/whoami").ok();
-    let before = resident_kib(&agent);
+    let before = agent.resident_kib();
 
     let mut crowd = crowd(&agent, size);
-    let grown = resident_kib(&agent).saturating_sub(before);
+    let grown = agent.resident_kib().saturating_sub(before);
     for _ in 0..20 {
         prompt("whoami", || agent.get("/v1/whoami").ok());
         prompt("status", || agent.admin_get("/api/admin/status").ok());

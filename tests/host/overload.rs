@@ -31,13 +31,6 @@ fn a_client_that_never_reads_harms_only_itself_and_is_cut_off() {
     agent.get("/v1/whoami").ok();
 }
 
-/// Resident memory of the agent, in MiB.
-fn resident(agent: &Agent) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
-}
-
 #[test]
 fn a_thousand_large_bodies_that_never_end_cost_little_memory_and_keep_no_other_out() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -62,7 +55,8 @@ fn a_thousand_large_bodies_that_never_end_cost_little_memory_and_keep_no_other_o
         ("/v1/identities/web/certificates", 32 * 1024),
     ] {
         let held = flood(path, length);
-        assert!(resident(&agent) < 128, "{} MiB by {path} with {length} bytes", resident(&agent));
+        let resident = agent.resident_kib();
+        assert!(resident < 128 * 1024, "{resident} KiB by {path} with {length} bytes");
         agent.admin_get("/api/admin/status").ok();
         if length < 100_000 {
             let url = "http://localhost/v1/identities/theirs/certificates";

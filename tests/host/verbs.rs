@@ -39,6 +39,8 @@ fn the_verbs_that_look_agree_with_the_agent() {
     let findings = both(&agent, &["doctor"], "0 failed");
     let checks = findings.as_array().unwrap();
     assert!(checks.len() > 10 && checks.iter().all(|check| check["level"] != "fail"), "{findings}");
+    assert!(agent.ctl_ok(&["top", "--count", "1"]).contains("1 identities, 0 secrets"));
+    assert_eq!(agent.ctl_json_lines(&["top", "--count", "2", "--every", "10ms"]).len(), 2);
     let events = agent.ctl_json_lines(&["watch", "--count", "2"]);
     assert_eq!((&events[0]["identity"], &events[1]["event"]), (&json!("web"), &json!("trust")));
     assert!(agent.ctl_ok(&["watch", "--count", "1"]).contains(&agent.file_serial("web")));
@@ -193,6 +195,11 @@ fn the_verbs_that_need_no_agent_do_without() {
     assert_eq!(both(&agent, &["config", "check"], "good: 1 identity, 0 secrets")["identities"], 1);
     let shown = both(&agent, &["config", "show"], "trust_domain = \"example.org\"");
     assert_eq!(shown["limits"]["connections_per_uid"], 1024, "with its defaults");
+    let main_file = agent.config().display().to_string();
+    let as_json = agent.ctl_ok(&["config", "convert", &main_file]);
+    let json_file = scratch(&agent, "agent.json");
+    std::fs::write(&json_file, &as_json).unwrap();
+    assert!(agent.ctl_ok(&["config", "convert", &json_file]).contains("trust_domain = \"example.org\""), "and back");
     assert!(both(&agent, &["config", "schema"], "$defs")["properties"]["identity"].is_object());
     assert!(both(&agent, &["openapi"], "\"paths\"")["paths"]["/v1/whoami"].is_object());
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

@@ -31,6 +31,7 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["cert", "rotate", "other"], 66, "other"),
     (&["cert", "revoke"], 64, "--serial"),
     (&["cert", "revoke", "--serial", SERIAL], 66, SERIAL),
+    (&["cert", "revoke", "--identity", "other"], 66, "other"),
     (&["cert", "revoke", "--intermediate", "beef"], 64, "64 hexadecimal digits"),
     (&["ca", "status", "extra"], 64, "extra"),
     (&["ca", "rotate", "leaf"], 64, "leaf"),
@@ -57,6 +58,9 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["config", "check", "{}/garbage"], 78, "garbage:1:4: key with no value"),
     (&["config", "show", "{}/garbage"], 78, "garbage:1:4: key with no value"),
     (&["config", "check", "{}/no-such-file"], 66, "no-such-file"),
+    (&["config", "convert", "{}/garbage"], 78, "garbage:1:4: key with no value"),
+    (&["top", "--count", "many"], 64, "many"),
+    (&["demo", "--agent", "{}/no-such-file"], 66, "no-such-file"),
     (&["config", "schema", "extra"], 64, "extra"),
     (&["completions", "tcsh"], 64, "tcsh"),
     (&["man", "--dir", "{}/garbage/pages"], 73, "garbage"),
@@ -130,7 +134,13 @@ fn every_verb_that_needs_the_agent_says_so_when_it_is_away() {
         &["token", "revoke", &id],
         &["watch"],
     ];
-    for verb in verbs.into_iter().chain([&["audit", "tail"][..], &["audit", "verify"], &["audit", "export"], &["token", "key"]]) {
+    for verb in verbs.into_iter().chain([
+        &["audit", "tail"][..],
+        &["audit", "verify"],
+        &["audit", "export"],
+        &["token", "key"],
+        &["top", "--count", "1"],
+    ]) {
         let said = agent.ctl_refused(69, verb);
         assert!(said.contains(".sock"), "which socket: {said}");
     }

@@ -114,6 +114,13 @@ impl Agent {
         i32::try_from(self.process.as_ref().expect("a running agent").id()).expect("a pid")
     }
 
+    /// Resident memory of the keeper, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running agent");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     fn launch(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
         let mut command = Command::new(built("reverie-agent"));
