@@ -37,13 +37,13 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 
 .PHONY: bench
 bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
-	cargo build --release
-	tests/bench/run.sh $(TARGET)/release
+	cargo build --profile dist --workspace --bins
+	tests/bench/run.sh $(TARGET)/dist
 
 .PHONY: deb
 deb: ## the Debian package, in target/debian
-	cargo build --release
-	units/deb.sh $(TARGET)/release $(TARGET)/debian
+	cargo build --profile dist --workspace --bins
+	units/deb.sh $(TARGET)/dist $(TARGET)/debian
 
 .PHONY: install-deps
 install-deps: ## only install what demo and test need

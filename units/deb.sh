@@ -1,17 +1,17 @@
 #!/bin/bash
 # Builds the Debian package from built binaries, with dpkg-deb alone.
 #
-#   units/deb.sh [BINDIR [OUTDIR]]      default: target/release target/debian; prints the package's path
+#   units/deb.sh [BINDIR [OUTDIR]]      default: target/dist target/debian; prints the package's path
 #
 # Everything from this folder goes to where systemd, polkit and dpkg look for it; nothing is enabled on install,
 # because an agent without a configuration has nothing to do.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-bindir=${1:-target/release}
+bindir=${1:-target/dist}
 outdir=${2:-target/debian}
 for binary in reverie-agent agentctl; do
-    [ -x "$bindir/$binary" ] || { echo "deb: $bindir/$binary does not exist; build first: cargo build --release" >&2; exit 66; }
+    [ -x "$bindir/$binary" ] || { echo "deb: $bindir/$binary does not exist; build first: make deb" >&2; exit 66; }
 done
 version=$(sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 architecture=$(dpkg --print-architecture)

@@ -138,7 +138,7 @@ pub fn run(seal: &Seal) -> Result<(), SealingError> {
             print(&root::renew(&seal.dir, &backends, &renewal)?);
         }
         Verb::Adopt { mode } => print(&root::adopt(&seal.dir, &backends, *mode, now)?),
-        Verb::Show => match root::describe(&seal.dir)? {
+        Verb::Show => match seal.dir.exists().then(|| root::describe(&seal.dir)).transpose()?.flatten() {
             Some(record) => println!("sealed by {}, PCRs {:?}, made {}", record.mode, record.bound_pcrs, record.created),
             None => println!("there is no root secret in {}: `reverie-agent seal init` makes one", seal.dir.display()),
         },

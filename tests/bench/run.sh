@@ -1,12 +1,12 @@
 #!/bin/bash
 # Every figure of docs/performance.md, against an agent of its own in a scratch directory.
 #
-#   tests/bench/run.sh [BINDIR] [SECONDS]      default: target/release, 10 s for each measurement
+#   tests/bench/run.sh [BINDIR] [SECONDS]      default: target/dist, 10 s for each measurement
 #
 # Rates are compared with something bare in the same run; times and memory are of this machine.
 set -euo pipefail
 
-build=$(readlink -f "${1:-${CARGO_TARGET_DIR:-target}/release}")
+build=$(readlink -f "${1:-${CARGO_TARGET_DIR:-target}/dist}")
 seconds=${2:-10}
 # Not on a tmpfs: what is durable is to cost what it costs.
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/reverie-bench.XXXXXX")

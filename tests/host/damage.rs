@@ -128,9 +128,12 @@ fn a_full_disk_stops_issuing_with_a_sentence_and_nothing_else() {
     assert!(refused.text().contains("could not be recorded") && refused.text().contains("\"try\""), "{}", refused.text());
     assert_eq!(agent.get("/v1/whoami").ok()["identities"], json!(["web"]), "the rest goes on");
     assert_eq!(agent.file_serial("web"), serial);
+    assert!(agent.admin_get("/ready").problem(503).contains("cannot be recorded"));
     drop(filler);
     fs::remove_file(&ballast).unwrap();
-    wait_until("issuing goes on by itself", 30, || issue().status == 200);
+    // Without anybody asking for anything.
+    wait_until("it is ready again by itself", 45, || agent.admin_get("/ready").status == 200);
+    issue().ok();
     agent.stop();
     agent.start();
     assert_eq!(agent.admin_get("/api/admin/audit/verify").ok()["report"]["faults"], json!([]));

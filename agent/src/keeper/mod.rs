@@ -40,6 +40,9 @@ use identity::{lifecycle, pruning, replacement, rotation, schedule, store::Store
 use state::{Change, Committed, OpenError, State, StateError, Table};
 pub use supervision::{Hardening, harden};
 
+/// Subject of the alarm that changes cannot be recorded.
+const RECORDING: &str = "recording";
+
 /// How the keeper is started.
 #[derive(Debug)]
 pub struct Options {
@@ -150,7 +153,19 @@ impl Keeper {
             true => change.events.iter().filter_map(|event| serde_json::to_string(event).ok()).collect(),
             false => vec![],
         };
-        let committed = self.state.commit(change).await?;
+        let committed = match self.state.commit(change).await {
+            Ok(committed) => {
+                self.alarms.clear(RECORDING);
+                committed
+            }
+            Err(error) => {
+                // One that asks too much is its own fault; one that had to wait says nothing of the disk.
+                if !matches!(error, StateError::TooLarge { .. } | StateError::Busy { .. }) {
+                    self.alarms.raise(RECORDING, format!("nothing is issued or changed meanwhile: {error}"));
+                }
+                return Err(error);
+            }
+        };
         copies.iter().for_each(|event| tracing::info!(target: "reverie_audit", "{event}"));
         Ok(committed)
     }

@@ -9,8 +9,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::local::denials;
-use super::state::Table;
-use super::{Keeper, clock, configuring};
+use super::state::{Change, Table, Write};
+use super::{Keeper, RECORDING, clock, configuring};
 use crate::ops::{confinement, logging};
 
 /// How long the store may take to answer the watchdog's question.
@@ -116,6 +116,11 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
         let look = tokio::task::spawn_blocking(move || state.get(Table::Meta, "watchdog"));
         if watchdog.is_some() && returned_in_time(look, STORE_DEADLINE).await {
             notify(&[NotifyState::Watchdog]);
+        }
+        // Nobody else may try: a load balancer keeps away from one that is not ready.
+        if keeper.alarms.stands(RECORDING) {
+            let probe = Write::Put { table: Table::Meta, key: "probe".to_owned(), value: vec![].into() };
+            let _ = tokio::time::timeout(STORE_DEADLINE, keeper.commit(Change { writes: vec![probe], events: vec![] })).await;
         }
         keeper.rates.forget_quiet();
         // Apart: a store that takes its time must not keep the watchdog hungry.

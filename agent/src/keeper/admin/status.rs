@@ -9,7 +9,7 @@ use crate::keeper::identity::issuance;
 use crate::keeper::local::answer::{Answer, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::local::identity_summary;
-use crate::keeper::{Keeper, clock};
+use crate::keeper::{Keeper, RECORDING, clock};
 
 pub fn status(call: &Call<'_>) -> Answer {
     let keeper = call.keeper;
@@ -112,7 +112,10 @@ fn seen(keeper: &Keeper, name: &IdentityName) -> Option<String> {
 fn why_not_ready(keeper: &Keeper) -> Option<String> {
     let (now, issuers) = (clock::now(), keeper.issuers());
     let record = &issuers.stored.record;
-    ca::issuing_intermediate(record, now).is_none().then(|| issuance::no_issuer(record, now).to_string())
+    match ca::issuing_intermediate(record, now) {
+        None => Some(issuance::no_issuer(record, now).to_string()),
+        Some(_) => keeper.alarms.stands(RECORDING).then(|| "changes cannot be recorded".to_owned()),
+    }
 }
 
 pub fn metrics(call: &Call<'_>) -> Answer {
