@@ -40,6 +40,23 @@ fn a_service_that_could_not_be_told_stays_an_alarm_over_reload_and_restart_until
 }
 
 #[test]
+fn a_rule_that_is_corrected_is_followed_at_once() {
+    let touch = |agent: &Agent, file: &str| {
+        let command = format!("reload = {{ command = [\"/bin/touch\", {:?}] }}\n", agent.path().join(file));
+        agent.configure(&format!("{}{command}", Agent::web()));
+    };
+    let mut agent = Agent::new("");
+    touch(&agent, "wrong");
+    agent.start();
+    wait_until("the wrong service is told", 15, || agent.path().join("wrong").exists());
+    let serial = agent.file_serial("web");
+    touch(&agent, "right");
+    agent.reload();
+    wait_until("the right one is told", 15, || agent.path().join("right").exists());
+    assert_eq!(agent.file_serial("web"), serial, "of the same certificate");
+}
+
+#[test]
 fn a_service_that_is_slow_to_reload_holds_up_no_other_identity() {
     let identity = |name: &str, reload: &str| {
         format!("[[identity]]\nname = \"{name}\"\nmatch = {{ uid = {} }}\nfiles = {{}}\n{reload}", nix::unistd::geteuid())

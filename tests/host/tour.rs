@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use reverie_tests::programs::{built, text};
+use reverie_tests::programs::{built, text, wait_until};
 
 #[test]
 fn the_tour_holds_for_root_and_for_anybody_and_leaves_nothing_behind() {
@@ -23,4 +23,15 @@ fn the_tour_holds_for_root_and_for_anybody_and_leaves_nothing_behind() {
         assert!(said.status.success() && text(&said).contains("the audit log is whole"), "{uid}: {}", text(&said));
         assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "{uid}");
     }
+}
+
+#[test]
+fn a_tour_that_is_ended_clears_away_too() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut tour = Command::new(built("agentctl")).arg("demo").env("TMPDIR", scratch.path()).spawn().unwrap();
+    wait_until("it has begun", 10, || std::fs::read_dir(scratch.path()).unwrap().count() > 0);
+    let pid = nix::unistd::Pid::from_raw(tour.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(!tour.wait().unwrap().success());
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
 }

@@ -1,5 +1,6 @@
 //! Reading the configuration again, and having the world follow it and the trusted roots.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
@@ -58,9 +59,12 @@ pub async fn look_up_again(keeper: &Keeper) {
     }
     let (config, scope) = (before.config.clone(), keeper.host.scope);
     let Ok(policy) = tokio::task::spawn_blocking(move || Policy::new(config, scope)).await else { return };
-    // A reload may have come between.
-    if policy.findings != before.findings && Arc::ptr_eq(&before, &keeper.policy()) {
-        tracing::info!("users or groups that were unknown are known now, or the other way round");
+    let subjects = |policy: &Policy| policy.findings.iter().map(|(subject, _)| subject.clone()).collect::<BTreeSet<_>>();
+    let (known, now) = (subjects(&before), subjects(&policy));
+    // Only for the better: a directory that fails now must not take away what it gave before. And a reload may have come
+    // between.
+    if now.len() < known.len() && now.is_subset(&known) && Arc::ptr_eq(&before, &keeper.policy()) {
+        tracing::info!("users or groups that were unknown are known now");
         put_in_force(keeper, policy);
     }
 }

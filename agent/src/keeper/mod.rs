@@ -234,7 +234,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
-    tokio::spawn(replacement::resume(Arc::clone(&keeper)));
+    tokio::spawn(replacement::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
     tokio::spawn(pruning::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));

@@ -10,6 +10,7 @@ use reverie_core::ipc::{prober, warden};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::alarms::Alarms;
+use super::local::limits::Shares;
 use crate::ops::channel::{Channel, ChannelError, connect_role, spawn_role};
 use crate::ops::host::Host;
 
@@ -64,6 +65,8 @@ pub struct Roles {
     exe: PathBuf,
     /// Turns for questions that may take as long as a large file is read.
     pub digests: Semaphore,
+    /// Who has how many of them.
+    pub digest_shares: Arc<Shares>,
 }
 
 impl Roles {
@@ -78,6 +81,7 @@ impl Roles {
             run: host.run.clone(),
             exe: std::env::current_exe()?,
             digests: Semaphore::new(DIGESTS),
+            digest_shares: Arc::default(),
         })
     }
 

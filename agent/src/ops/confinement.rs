@@ -5,7 +5,9 @@
 
 use std::io;
 
-use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules};
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
 };
@@ -16,6 +18,7 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_unshare,
     libc::SYS_setns,
@@ -62,12 +65,34 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_personality,
 ];
 
+/// Nor by the way of a new process.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
+];
+
+type Rules = std::collections::BTreeMap<i64, Vec<SeccompRule>>;
+
 /// What the prober reads: how names are resolved, and the libraries that do it.
 const RESOLVER: [&str; 7] = ["/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
 
 /// For every role, before it has threads: they inherit it. Needs no_new_privs.
 pub fn give_up_system_calls() -> io::Result<()> {
-    install(NEVER.iter().map(|call| (*call, vec![])).collect())
+    let mut rules: Rules = NEVER.iter().map(|call| (*call, vec![])).collect();
+    let flags = NAMESPACES.iter().map(|flag| {
+        let flag = u64::from(flag.unsigned_abs());
+        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)
+            .and_then(|asked| SeccompRule::new(vec![asked]))
+    });
+    rules.insert(libc::SYS_clone, flags.collect::<Result<_, _>>().map_err(io::Error::other)?);
+    install(rules, libc::EPERM)?;
+    // Its flags lie in memory, where no filter can look; the C library goes on with clone.
+    install([(libc::SYS_clone3, vec![])].into(), libc::ENOSYS)
 }
 
 /// For the prober besides: it opens no file but what resolves names, writes none, and reaches no local socket, so that
@@ -75,18 +100,22 @@ pub fn give_up_system_calls() -> io::Result<()> {
 pub fn keep_to_the_network() -> io::Result<()> {
     let local = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_UNIX.unsigned_abs().into());
     let local = local.and_then(|local| SeccompRule::new(vec![local])).map_err(io::Error::other)?;
-    install([(libc::SYS_socket, vec![local])].into())?;
+    install([(libc::SYS_socket, vec![local])].into(), libc::EPERM)?;
     let abi = ABI::V5;
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::from_all(abi));
     let ruleset = ruleset.and_then(Ruleset::create).map_err(io::Error::other)?;
     let rules = path_beneath_rules(RESOLVER, AccessFs::from_read(abi));
-    ruleset.add_rules(rules).and_then(|ruleset| ruleset.restrict_self()).map(drop).map_err(io::Error::other)
+    let status = ruleset.add_rules(rules).and_then(|ruleset| ruleset.restrict_self()).map_err(io::Error::other)?;
+    match status.ruleset {
+        RulesetStatus::NotEnforced => Err(io::Error::other("this kernel has no Landlock")),
+        _ => Ok(()),
+    }
 }
 
-/// Refuses what `rules` match with EPERM.
-fn install(rules: std::collections::BTreeMap<i64, Vec<SeccompRule>>) -> io::Result<()> {
+/// Refuses what `rules` match with that error.
+fn install(rules: Rules, error: libc::c_int) -> io::Result<()> {
     let architecture = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let refuse = SeccompAction::Errno(error.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture).map_err(io::Error::other)?;
     let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)
@@ -121,9 +150,14 @@ mod tests {
                 &mut [io::IoSliceMut::new(&mut [0; 8])],
                 &[nix::sys::uio::RemoteIoVec { base: 0x1000, len: 8 }],
             );
-            (unshare(CloneFlags::CLONE_NEWUSER), io)
+            // Threads and programs are begun as before.
+            assert!(std::process::Command::new("/bin/true").status().unwrap().success());
+            assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
+            // What it starts is bound as well.
+            let program = std::process::Command::new("unshare").args(["--user", "true"]).status().unwrap();
+            (unshare(CloneFlags::CLONE_NEWUSER), io, program.success())
         });
-        assert_eq!(tried, (Err(Errno::EPERM), Err(Errno::EPERM)));
+        assert_eq!(tried, (Err(Errno::EPERM), Err(Errno::EPERM), false));
     }
 
     #[test]

@@ -17,6 +17,8 @@ const MAX_EXECUTABLE: u64 = 256 * 1024 * 1024;
 
 /// Files that may wait to be digested. Each is held open.
 const MAX_QUEUED: usize = 256;
+/// And of one uid.
+const MAX_QUEUED_PER_UID: usize = 16;
 
 /// Digests that are remembered.
 const MAX_KNOWN: usize = 1024;
@@ -88,16 +90,19 @@ impl Digests {
             drop(state);
             return then(Some(digest));
         }
-        if let Some(waiting) = state.waiting.get_mut(&version) {
-            return waiting.push(Box::new(then));
-        }
-        if state.queue.len() >= MAX_QUEUED {
+        let queued = |state: &State, whose: u32| state.queue.iter().filter(|(uid, ..)| *uid == whose).count();
+        if state.queue.len() >= MAX_QUEUED || queued(&state, uid) >= MAX_QUEUED_PER_UID {
             drop(state);
             tracing::warn!(uid, "an executable is not digested: too many are waiting");
             return then(None);
         }
-        state.waiting.insert(version, vec![Box::new(then)]);
-        state.queue.push_back((uid, version, file));
+        let in_line = state.queue.iter().any(|(whose, of, _)| *whose == uid && *of == version);
+        let at_work = state.waiting.contains_key(&version) && !state.queue.iter().any(|(_, of, _)| *of == version);
+        state.waiting.entry(version).or_default().push(Box::new(then));
+        // Behind another uid's files it would wait that one's turn.
+        if !in_line && !at_work {
+            state.queue.push_back((uid, version, file));
+        }
         drop(state);
         self.start_queued();
     }
@@ -120,6 +125,9 @@ impl Digests {
 
     fn next(&self) -> Option<(Place, Version, OwnedFd)> {
         let mut state = self.state();
+        let State { queue, waiting, .. } = &mut *state;
+        // Another has asked for the same and was first.
+        queue.retain(|(_, version, _)| waiting.contains_key(version));
         let (at, place) = state.queue.iter().enumerate().find_map(|(at, (uid, ..))| Some((at, self.slots.take(*uid).ok()?)))?;
         let (_, version, file) = state.queue.remove(at)?;
         Some((place, version, file))

@@ -8,9 +8,9 @@ use reverie_core::moment::Moment;
 use crate::keeper::state::PRUNED_AT_ONCE;
 use crate::keeper::{Keeper, clock};
 
-/// How long a certificate that ended stays in the register. A clock that was set to local time instead of UTC is wrong by
-/// less.
-const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
+/// How long a certificate that ended stays in the register: as long as a machine may have been off and its clock is trusted
+/// all the same.
+const KEPT_AFTER_END: Duration = SHORT_ABSENCE;
 /// Between looks for certificates to take out.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Between two batches, so that others get at the store: still more than can be issued in that time.
@@ -33,7 +33,7 @@ pub async fn run(keeper: Arc<Keeper>) {
     }
 }
 
-/// What is taken out cannot be revoked any more, and if it was, is forgotten: not by a clock that runs ahead.
+/// What is taken out cannot be revoked any more: not by a clock that runs ahead. That it was revoked is never forgotten.
 fn is_clock_trusted(keeper: &Keeper, now: Moment, last_seen: Option<Moment>, running: Duration) -> bool {
     let was_here = last_seen.is_none_or(|at| now.since(at) < SHORT_ABSENCE + running);
     (was_here || running >= TRUSTED_AFTER) && !keeper.alarms.stands(clock::SUBJECT)

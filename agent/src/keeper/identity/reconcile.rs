@@ -18,8 +18,14 @@ pub async fn reconcile(keeper: &Arc<Keeper>) {
     let policy = keeper.policy();
     let kept = keeper.store.all().into_iter().map(|generation| generation.identity.clone());
     for name in kept.chain(keeper.schedule.names()) {
-        if !policy.identities.contains_key(&name) {
-            forget(keeper, &name).await;
+        if policy.identities.contains_key(&name) {
+            continue;
+        }
+        // One whose service is being told is forgotten when that is done.
+        let turn = keeper.turns.of(&name);
+        match turn.try_lock() {
+            Ok(_turn) => forget(keeper, &name).await,
+            Err(_) => keeper.schedule.ask_again(&name, clock::now()),
         }
     }
     for name in policy.identities.keys() {
@@ -68,9 +74,11 @@ pub fn after_the_clock_was_set(keeper: &Keeper) {
     keeper.lifecycle_due.notify_one();
 }
 
-async fn forget(keeper: &Keeper, name: &IdentityName) {
-    let turn = keeper.turns.of(name);
-    let _turn = turn.lock().await;
+/// Forgets an identity that is no longer declared. Its turn must be held.
+pub async fn forget(keeper: &Keeper, name: &IdentityName) {
+    if keeper.policy().identities.contains_key(name) {
+        return;
+    }
     keeper.schedule.remove(name);
     keeper.alarms.clear(&format!("identity {name}"));
     let Some(generation) = keeper.store.current(name) else { return };

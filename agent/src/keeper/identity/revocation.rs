@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::issuers::{Issuers, StoredAuthority};
 use super::lifecycle::{self, LifecycleError};
 use super::lists::{self, MAX_REVOKED};
-use super::replacement::replace_revoked;
+use super::replacement;
 use crate::keeper::state::{CertificateKind, Change, IssuedRecord, StateError, Write};
 use crate::keeper::{Keeper, clock};
 
@@ -112,7 +112,7 @@ pub async fn revoke_leaves(
         let marked = task.issuers().stored.clone();
         let outcome = enter_and_sign(&task, marked, &leaves, &actor).await;
         drop(turn);
-        replace_revoked(&task).await;
+        tokio::spawn(replacement::run(Arc::clone(&task)));
         outcome.map(|()| leaves.iter().map(|leaf| leaf.serial).collect())
     };
     keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
@@ -134,7 +134,7 @@ pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor:
         let outcome = enter_and_sign(&task, marked, &[on_record], &actor).await;
         drop(turn);
         let successor = lifecycle::bring_up_to_date(&task).await;
-        replace_revoked(&task).await;
+        tokio::spawn(replacement::run(Arc::clone(&task)));
         outcome?;
         successor?;
         Ok(serial)

@@ -14,17 +14,19 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use zeroize::Zeroizing;
 
 use super::issuance::{self, IssueError};
-use super::lifecycle;
 use super::settle::{Telling, settle};
 use super::store::{Generation, made_from};
+use super::{lifecycle, reconcile};
 use crate::keeper::state::{Change, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 use crate::ops::policy::{Policy, PolicyIdentity};
 
 /// So many services are told and watched at once.
 const TOLD_AT_ONCE: usize = 32;
-/// When all of those are busy, or the identity is: soon again.
+/// When the identity is busy: soon again.
 const BUSY: Duration = Duration::from_secs(1);
+/// When all places are busy, and nobody gives one up.
+const CROWDED: Duration = Duration::from_secs(60);
 
 /// Why there is no new generation.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,7 @@ async fn attend(keeper: &Arc<Keeper>, name: &IdentityName, slots: &Arc<Semaphore
     keeper.schedule.begin(name);
     let policy = keeper.policy();
     let Some(identity) = policy.identities.get(name) else {
-        return keeper.schedule.remove(name);
+        return reconcile::forget(keeper, name).await;
     };
     let as_declared = |known: &Arc<Generation>| known.made_from == made_from(&identity.declared) && !known.is_due(clock::now());
     match keeper.store.current(name).filter(as_declared) {
@@ -82,11 +84,14 @@ async fn attend(keeper: &Arc<Keeper>, name: &IdentityName, slots: &Arc<Semaphore
             outcome(keeper, name, result);
         }
         Some(generation) => {
-            let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { return };
+            let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+                return keeper.schedule.wait_for_place(name, clock::now().after(CROWDED));
+            };
             let (keeper, policy, name) = (Arc::clone(keeper), Arc::clone(&policy), name.clone());
             tokio::spawn(async move {
                 tell(&keeper, &policy, &name, &generation, turn).await;
                 drop(slot);
+                keeper.schedule.place_freed(clock::now());
             });
         }
     }
@@ -113,37 +118,57 @@ pub fn put_off(keeper: &Keeper, name: &IdentityName) {
     let (now, failures) = (clock::now(), keeper.schedule.count_failure(name));
     let remaining =
         keeper.store.current(name).map_or(Duration::from_secs(600), |generation| generation.validity.not_after.since(now));
-    keeper.schedule.put(name, now.after(retry_after(failures, remaining)));
+    keeper.schedule.done(name, now, now.after(retry_after(failures, remaining)));
 }
 
 /// A new generation now, and everything that follows from it.
-pub async fn rotate(keeper: &Keeper, name: &IdentityName, actor: Actor, telling: Telling) -> Result<Rotated, RotationError> {
-    let turn = keeper.turns.of(name);
-    let _turn = turn.lock().await;
-    keeper.schedule.begin(name);
-    let policy = keeper.policy();
-    let identity = policy.identities.get(name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
-    let generation = renew(keeper, identity, actor).await?;
-    settle(keeper, identity, &generation, telling).await
+pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor, telling: Telling) -> Result<Rotated, RotationError> {
+    let (own, name) = (Arc::clone(keeper), name.clone());
+    to_its_end(keeper, async move {
+        let turn = own.turns.of(&name);
+        let _turn = turn.lock().await;
+        own.schedule.begin(&name);
+        let policy = own.policy();
+        let identity = policy.identities.get(&name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
+        let generation = renew(&own, identity, actor).await?;
+        settle(&own, identity, &generation, telling).await
+    })
+    .await
 }
 
 /// The current generation of an identity, made if there is none.
 pub async fn current_or_new(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Arc<Generation>, RotationError> {
-    let current = || keeper.store.current(name).filter(|generation| !generation.is_of_the_future(clock::now()));
-    if let Some(generation) = current() {
+    if let Some(generation) = keeper.store.current(name).filter(not_due) {
         return Ok(generation);
     }
-    let turn = keeper.turns.of(name);
-    let _turn = turn.lock().await;
-    if let Some(generation) = current() {
-        return Ok(generation);
-    }
-    keeper.schedule.begin(name);
-    let policy = keeper.policy();
-    let identity = policy.identities.get(name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
-    let generation = renew(keeper, identity, actor).await?;
-    settle(keeper, identity, &generation, Telling::Later).await?;
-    Ok(generation)
+    let (own, name) = (Arc::clone(keeper), name.clone());
+    to_its_end(keeper, async move {
+        let turn = own.turns.of(&name);
+        let _turn = turn.lock().await;
+        if let Some(generation) = own.store.current(&name).filter(not_due) {
+            return Ok(generation);
+        }
+        own.schedule.begin(&name);
+        let policy = own.policy();
+        let identity = policy.identities.get(&name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
+        let generation = renew(&own, identity, actor).await?;
+        settle(&own, identity, &generation, Telling::Later).await?;
+        Ok(generation)
+    })
+    .await
+}
+
+fn not_due(generation: &Arc<Generation>) -> bool {
+    !generation.is_due(clock::now())
+}
+
+/// Goes on though whoever asked has gone, or waited too long: half of it must not be left undone.
+async fn to_its_end<T: Send + 'static>(
+    keeper: &Keeper,
+    work: impl Future<Output = Result<T, RotationError>> + Send + 'static,
+) -> Result<T, RotationError> {
+    let stopping = |_| StateError::Unavailable { why: "the agent is stopping".into() };
+    keeper.tasks.spawn(work).await.map_err(stopping)?
 }
 
 /// Makes, records and publishes in memory.
@@ -171,5 +196,7 @@ pub async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> 
     let events = vec![leaf.event(declared, actor, now)];
     keeper.commit(Change { writes, events }).await?;
     metrics::counter!("reverie_rotations_total").increment(1);
+    // Whatever becomes of the rest: it is looked at.
+    keeper.schedule.put(&declared.name, now);
     Ok(keeper.store.publish(generation))
 }

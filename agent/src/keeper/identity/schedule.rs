@@ -1,6 +1,6 @@
 //! When each identity is to be looked at again, and whose turn it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reverie_core::id::IdentityName;
@@ -21,6 +21,41 @@ struct Due {
     failures: BTreeMap<IdentityName, u32>,
     /// What changed while somebody was at work on it.
     asked: BTreeSet<IdentityName>,
+    /// Whose services wait for a place to be told.
+    waiting: Waiting,
+}
+
+/// First come, first served, each once.
+#[derive(Debug, Default)]
+struct Waiting {
+    order: VecDeque<IdentityName>,
+    names: BTreeSet<IdentityName>,
+}
+
+impl Waiting {
+    fn contains(&self, name: &IdentityName) -> bool {
+        self.names.contains(name)
+    }
+
+    fn push_back(&mut self, name: IdentityName) {
+        self.names.insert(name.clone());
+        self.order.push_back(name);
+    }
+
+    fn pop_front(&mut self) -> Option<IdentityName> {
+        let name = self.order.pop_front()?;
+        self.names.remove(&name);
+        Some(name)
+    }
+}
+
+impl Due {
+    fn put(&mut self, name: &IdentityName, at: Moment) {
+        if let Some(before) = self.at.insert(name.clone(), at) {
+            self.order.remove(&(before, name.clone()));
+        }
+        self.order.insert((at, name.clone()));
+    }
 }
 
 impl Schedule {
@@ -30,19 +65,17 @@ impl Schedule {
 
     /// `name` is to be looked at then, and not before.
     pub fn put(&self, name: &IdentityName, at: Moment) {
-        let mut due = self.due();
-        if let Some(before) = due.at.insert(name.clone(), at) {
-            due.order.remove(&(before, name.clone()));
-        }
-        due.order.insert((at, name.clone()));
-        drop(due);
+        self.due().put(name, at);
         self.changed.notify_one();
     }
 
     /// Something changed while another has the turn: it is to be looked at again when that one is done.
     pub fn ask_again(&self, name: &IdentityName, now: Moment) {
-        self.due().asked.insert(name.clone());
-        self.put(name, now);
+        let mut due = self.due();
+        due.asked.insert(name.clone());
+        due.put(name, now);
+        drop(due);
+        self.changed.notify_one();
     }
 
     /// Work on `name` begins: it sees everything that changed until now.
@@ -52,8 +85,32 @@ impl Schedule {
 
     /// Work is done, and there is more at `at`; or at once if something changed meanwhile.
     pub fn done(&self, name: &IdentityName, now: Moment, at: Moment) {
-        let asked = self.due().asked.remove(name);
-        self.put(name, if asked { now } else { at });
+        let mut due = self.due();
+        let asked = due.asked.remove(name);
+        due.put(name, if asked { now } else { at });
+        drop(due);
+        self.changed.notify_one();
+    }
+
+    /// `name` has its service told once a place is free; or is looked at again at `at`, should nobody give one up.
+    pub fn wait_for_place(&self, name: &IdentityName, at: Moment) {
+        let mut due = self.due();
+        if !due.waiting.contains(name) {
+            due.waiting.push_back(name.clone());
+        }
+        due.put(name, at);
+    }
+
+    /// A place is free: the one who waits longest is next.
+    pub fn place_freed(&self, now: Moment) {
+        let mut due = self.due();
+        if let Some(name) = due.waiting.pop_front()
+            && due.at.contains_key(&name)
+        {
+            due.put(&name, now);
+        }
+        drop(due);
+        self.changed.notify_one();
     }
 
     /// Forgets `name`.
@@ -127,5 +184,20 @@ mod tests {
         schedule.ask_again(&name, now);
         schedule.done(&name, now, later);
         assert_eq!(schedule.first(), Some((now, name)));
+    }
+
+    #[test]
+    fn who_waits_for_a_place_waits_in_line_and_is_not_looked_at_meanwhile() {
+        let (schedule, now, later) = (Schedule::default(), Moment::from_secs(100), Moment::from_secs(900));
+        let [a, b]: [IdentityName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        for name in [&b, &a, &b] {
+            schedule.wait_for_place(name, later);
+        }
+        assert_eq!(schedule.first(), Some((later, a.clone())));
+        schedule.place_freed(now);
+        assert_eq!(schedule.first(), Some((now, b.clone())));
+        schedule.remove(&b);
+        schedule.place_freed(now);
+        assert_eq!(schedule.first(), Some((now, a)));
     }
 }

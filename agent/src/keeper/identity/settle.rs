@@ -45,7 +45,7 @@ pub async fn settle(
     };
     let mut progress = Progress { events: vec![], fault: publish(keeper, identity, generation, &issuers, &mut done).await };
     progress.note_publication(keeper, identity, generation, done.published);
-    let mark = Told::mark(&generation.serial, &issuers.digest);
+    let mark = Told::mark(&generation.serial, &issuers.digest, identity);
     let has_service = declared.reload.is_some() || declared.verify.is_some();
     let known = keeper.told.of(&declared.name).is_some_and(|told| told.mark == mark);
     let untold = progress.fault.is_none() && has_service && !known;
@@ -56,7 +56,9 @@ pub async fn settle(
             told = Some(Told { mark, at: clock::now(), seen: done.verified.clone() });
         }
     }
-    let writes = told.iter().map(|told| told.write(&declared.name)).collect::<Result<Vec<_>, _>>()?;
+    let forgotten = done.published.then(|| Ok(Told::deletion(&declared.name)));
+    let written = told.iter().map(|told| told.write(&declared.name));
+    let writes = forgotten.into_iter().chain(written).collect::<Result<Vec<_>, _>>()?;
     if !writes.is_empty() || !progress.events.is_empty() {
         keeper.commit(Change { writes, events: progress.events }).await?;
     }

@@ -108,6 +108,14 @@ impl Store {
         generation
     }
 
+    /// Has `generation` renewed now, if it is the current one still. Nobody is told: it says nothing new.
+    pub fn make_due(&self, generation: &Generation, now: Moment) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = current.get_mut(&generation.identity).filter(|kept| kept.serial == generation.serial) {
+            *kept = Arc::new(Generation { renew_at: now, ..generation.clone() });
+        }
+    }
+
     /// Forgets an identity that is no longer declared.
     pub fn withdraw(&self, name: &IdentityName) {
         self.current.write().unwrap_or_else(PoisonError::into_inner).remove(name);

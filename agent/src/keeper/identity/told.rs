@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reverie_core::ca::Serial;
+use reverie_core::config::Identity;
 use reverie_core::id::IdentityName;
 use reverie_core::moment::Moment;
 use serde::{Deserialize, Serialize};
 
 use crate::keeper::row;
 use crate::keeper::state::{State, StateError, Table, Write};
+use crate::ops::policy::PolicyIdentity;
 
 /// What one service knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Its certificate's serial, and the digest of roots and lists beside it.
+    /// See [`Told::mark`].
     pub mark: String,
     /// When it was told.
     pub at: Moment,
@@ -24,9 +26,15 @@ pub struct Told {
 }
 
 impl Told {
-    /// What a service is told of when it is told now.
-    pub fn mark(serial: &Serial, trust: &str) -> String {
-        format!("{serial} {trust}")
+    /// What a service is told of when it is told now, and how: a rule that was corrected is followed.
+    pub fn mark(serial: &Serial, trust: &str, identity: &PolicyIdentity) -> String {
+        let Identity { reload, verify, .. } = &identity.declared;
+        format!("{serial} {trust} {:?} {reload:?} {verify:?}", identity.files)
+    }
+
+    /// Forgets it durably: the files were changed under the service.
+    pub fn deletion(name: &IdentityName) -> Write {
+        Write::Delete { table: Table::Told, key: name.to_string() }
     }
 
     /// The write that makes it durable; [`AllTold::note`] follows it.

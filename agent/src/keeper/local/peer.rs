@@ -26,16 +26,22 @@ fn gone() -> Failure {
         .into()
 }
 
+/// Far fewer than all, which others need too.
+const DIGESTS_PER_UID: u32 = 8;
+
 fn busy() -> Failure {
     Problem::new(Code::Unavailable, "too many executables are waiting to be digested").into()
 }
 
+/// The same with the digest of the executable. One uid has only so many questions at once: it queues behind itself.
+async fn digested(keeper: &Keeper, pidfd: &PidFd, uid: u32) -> Result<Facts, Failure> {
+    let _share = keeper.roles.digest_shares.take(uid, 1, u32::MAX, DIGESTS_PER_UID).ok_or_else(busy)?;
+    let _turn = tokio::time::timeout(FACTS_DEADLINE, keeper.roles.digests.acquire()).await.map_err(|_| busy())?;
+    facts(keeper, pidfd, true).await
+}
+
 /// Asks the warden.
 async fn facts(keeper: &Keeper, pidfd: &PidFd, digest_exe: bool) -> Result<Facts, Failure> {
-    let _turn = match digest_exe {
-        true => Some(tokio::time::timeout(FACTS_DEADLINE, keeper.roles.digests.acquire()).await.map_err(|_| busy())?),
-        false => None,
-    };
     match keeper.roles.warden(&Request::Facts { digest_exe }, Some(pidfd.as_fd()), FACTS_DEADLINE).await? {
         Reply::Facts(facts) => Ok(facts),
         _ => Err(gone()),
@@ -68,7 +74,7 @@ impl Peer {
         let mut caller = with_facts(&by_credentials, facts(keeper, &pidfd, false).await?);
         // Digests are few at a time: nobody may spend them, or wait for them, whom they cannot help.
         if keeper.policy().judge.awaits_digest(&caller) {
-            match facts(keeper, &pidfd, true).await {
+            match digested(keeper, &pidfd, uid).await {
                 Ok(digested) => caller = with_facts(&by_credentials, digested),
                 Err(failure) => tracing::warn!(uid, pid, problem = %failure.0, "a caller's executable is not digested"),
             }

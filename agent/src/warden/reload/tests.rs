@@ -84,7 +84,12 @@ fn systemctl_is_asked_for_the_unit_and_what_it_says_is_passed_on() {
     let options = options(directory.path());
     let unit = |unit: &str, user_manager| run(Reload::Unit { unit: unit.into(), user_manager }, &options);
     let active = |then: &str| {
-        write_script(&options.systemctl, &format!("#!/bin/sh\ncase \"$*\" in *is-active*) echo active; exit;; esac\n{then}\n"));
+        write_script(
+            &options.systemctl,
+            &format!(
+                "#!/bin/sh\ncase \"$*\" in *LoadState*) printf 'LoadState=loaded\\nActiveState=active\\n'; exit;; esac\n{then}\n"
+            ),
+        );
     };
     active("echo \"$@\"\nexit 5");
     let error = unit("nginx.service", false).unwrap_err();
@@ -103,8 +108,14 @@ fn a_unit_that_does_not_run_has_nothing_to_reload_and_is_no_fault() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path());
     let unit = Reload::Unit { unit: "nginx.service".into(), user_manager: false };
-    for (state, told) in [("inactive", Ok(Told::NotRunning)), ("failed", Ok(Told::NotRunning)), ("activating", Err(()))] {
-        let script = format!("#!/bin/sh\ncase \"$*\" in *is-active*) echo {state}; exit 3;; esac\nexit 1\n");
+    for (load, state, told) in [
+        ("loaded", "inactive", Ok(Told::NotRunning)),
+        ("loaded", "failed", Ok(Told::NotRunning)),
+        ("loaded", "activating", Err(())),
+        ("not-found", "inactive", Err(())),
+    ] {
+        let answer = format!("printf 'ActiveState={state}\\nLoadState={load}\\n'; exit");
+        let script = format!("#!/bin/sh\ncase \"$*\" in *LoadState*) {answer};; esac\nexit 1\n");
         write_script(&options.systemctl, &script);
         assert_eq!(reload(&unit, &options).map_err(drop), told, "{state}");
     }

@@ -19,8 +19,11 @@ pub(super) fn reload(unit: &str, user_manager: bool, options: &Options) -> Resul
     };
     let keep: &[&str] = if user_manager { &["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] } else { &[] };
     // One that does not run, such as before its first certificate, reads the new files when it starts.
-    let (_, state) = program::output(systemctl(&["is-active"]), keep, options.reload_deadline)?;
-    if matches!(state.as_str(), "inactive" | "failed") {
+    let show = systemctl(&["show", "--property=LoadState,ActiveState"]);
+    let (_, state) = program::output(show, keep, options.reload_deadline)?;
+    let is = |property: &str| state.lines().any(|line| line == property);
+    // One that does not exist is inactive too: systemctl says so when it is asked to reload it.
+    if is("LoadState=loaded") && (is("ActiveState=inactive") || is("ActiveState=failed")) {
         return Ok(Told::NotRunning);
     }
     program::run(systemctl(&["reload"]), keep, options.reload_deadline).map(|()| Told::Reloaded)
