@@ -25,7 +25,6 @@ impl Alarms {
                 standing.insert(subject.clone(), Alarm { subject, message, since: clock::now() });
             }
         }
-        metrics::gauge!("reverie_alarms").set(standing.len() as f64);
     }
 
     /// `subject` is well again.
@@ -34,7 +33,6 @@ impl Alarms {
         if standing.remove(subject).is_some() {
             tracing::info!(subject, "alarm cleared");
         }
-        metrics::gauge!("reverie_alarms").set(standing.len() as f64);
     }
 
     /// True if something is wrong with `subject`.

@@ -89,8 +89,9 @@ async fn record(keeper: &Keeper, refused: Option<String>) {
     };
     let subject = Subject { object: Some(keeper.main_file.display().to_string()), ..Subject::default() };
     let event = Event { time: clock::now(), kind: Kind::ConfigLoaded, outcome, actor: Actor::Agent, subject, reason: refused };
+    // That nothing can be recorded is an alarm already.
     if let Err(error) = keeper.commit(Change { writes: vec![], events: vec![event] }).await {
-        keeper.alarms.raise("store", error.to_string());
+        tracing::warn!(%error, "that the configuration was read could not be recorded");
     }
 }
 

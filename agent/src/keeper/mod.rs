@@ -220,7 +220,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
         &unsealed.secret,
     )?;
     let keeper = assemble(main_file, host, state, policy, files, unsealed.status, memory_locked, started_at).await?;
-    keeper.announce_start().await?;
+    keeper.announce_start().await;
     supervision::raise_standing_alarms(&keeper);
 
     // A clock that is wrong, or a disk that is full, must not keep the agent from saying so.
@@ -307,7 +307,8 @@ async fn assemble(
 }
 
 impl Keeper {
-    async fn announce_start(&self) -> Result<(), StateError> {
+    /// On a full disk the agent stays up to say so, and issues nothing.
+    async fn announce_start(&self) {
         let event = Event {
             time: clock::now(),
             kind: Kind::AgentStarted,
@@ -316,13 +317,8 @@ impl Keeper {
             subject: Subject { object: Some(self.host.node_id.to_string()), ..Subject::default() },
             reason: Some(format!("version {}, sealed by {}", env!("CARGO_PKG_VERSION"), self.seal.mode)),
         };
-        match self.commit(Change { writes: vec![], events: vec![event] }).await {
-            Ok(_) => Ok(()),
-            // A full disk: the agent stays up to say so, and issues nothing.
-            Err(error) => {
-                self.alarms.raise("store", error.to_string());
-                Ok(())
-            }
+        if let Err(error) = self.commit(Change { writes: vec![], events: vec![event] }).await {
+            tracing::warn!(%error, "the start could not be recorded");
         }
     }
 }

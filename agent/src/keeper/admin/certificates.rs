@@ -13,7 +13,6 @@ use reverie_core::id::IdentityName;
 use super::audit::blocking;
 use super::status::issuer_statuses;
 use crate::keeper::clock;
-use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{lifecycle, revocation, rotation};
 use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
@@ -51,7 +50,7 @@ fn identity_named(name: &str) -> Result<IdentityName, Failure> {
 
 pub async fn rotate(call: &Call<'_>) -> Answer {
     let RotateRequest { identity } = call.json().await?;
-    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor(), Telling::Now).await?)
+    Reply::json(&rotation::rotate(call.keeper, &identity_named(&identity)?, call.actor()).await?)
 }
 
 pub async fn revoke(call: &Call<'_>) -> Answer {

@@ -125,6 +125,7 @@ pub fn metrics(call: &Call<'_>) -> Answer {
     if let Ok(bytes) = state.store_bytes() {
         metrics::gauge!("reverie_store_bytes").set(bytes as f64);
     }
+    metrics::gauge!("reverie_alarms").set(call.keeper.alarms.all().len() as f64);
     metrics::gauge!("reverie_audit_seq").set(call.keeper.state.audit_head().seq as f64);
     Reply::text("text/plain; version=0.0.4", &call.keeper.metrics.render())
 }

@@ -39,11 +39,8 @@ pub async fn reconcile(keeper: &Arc<Keeper>) {
 }
 
 async fn bring_in_line(keeper: &Keeper, name: &IdentityName) -> Result<(), RotationError> {
-    let wanted = |policy: &crate::ops::policy::Policy| {
-        let has_files = policy.identities.get(name).is_some_and(|identity| identity.declared.files.is_some());
-        has_files || keeper.store.current(name).is_some()
-    };
-    if !wanted(&keeper.policy()) {
+    let has_files = keeper.policy().identities.get(name).is_some_and(|identity| identity.declared.files.is_some());
+    if !has_files && keeper.store.current(name).is_none() {
         return Ok(());
     }
     // While a service of the same identity is being told, its task has the turn; that may take long.
@@ -99,7 +96,8 @@ pub async fn forget(keeper: &Keeper, name: &IdentityName) {
         reason: None,
     };
     let change = Change { writes: vec![row(Table::Identities), row(Table::Told)], events: vec![event] };
+    // What stays in the store is forgotten at the next start.
     if let Err(error) = keeper.commit(change).await {
-        keeper.alarms.raise("store", error.to_string());
+        tracing::warn!(%name, %error, "an identity was forgotten in memory only");
     }
 }

@@ -9,15 +9,15 @@ use crate::keeper::{Keeper, clock};
 /// Between attempts to read what is revoked.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Makes due what the agent keeps and is revoked, also just before it ended.
+/// Marks what the agent keeps and is revoked, also just before it ended.
 pub async fn run(keeper: Arc<Keeper>) {
-    while !make_due(&keeper).await {
+    while !mark(&keeper).await {
         tokio::time::sleep(RETRY).await;
     }
 }
 
 /// False if what is revoked could not be read.
-async fn make_due(keeper: &Keeper) -> bool {
+async fn mark(keeper: &Keeper) -> bool {
     let revoked = match lists::revoked(keeper).await {
         Ok(revoked) => revoked,
         Err(error) => {
@@ -29,7 +29,7 @@ async fn make_due(keeper: &Keeper) -> bool {
     let ended = |name: &str| issuers.stored.record.intermediates.iter().any(|known| known.revoked && known.fingerprint == name);
     for generation in keeper.store.all() {
         if revoked.contains(&generation.serial) || ended(&generation.issuer) {
-            keeper.store.make_due(&generation, now);
+            keeper.store.mark_revoked(&generation);
             keeper.schedule.ask_again(&generation.identity, now);
         }
     }

@@ -122,7 +122,7 @@ pub fn put_off(keeper: &Keeper, name: &IdentityName) {
 }
 
 /// A new generation now, and everything that follows from it.
-pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor, telling: Telling) -> Result<Rotated, RotationError> {
+pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Rotated, RotationError> {
     let (own, name) = (Arc::clone(keeper), name.clone());
     to_its_end(keeper, async move {
         let turn = own.turns.of(&name);
@@ -131,21 +131,21 @@ pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor, tel
         let policy = own.policy();
         let identity = policy.identities.get(&name).ok_or_else(|| RotationError::Unknown(name.to_string()))?;
         let generation = renew(&own, identity, actor).await?;
-        settle(&own, identity, &generation, telling).await
+        settle(&own, identity, &generation, Telling::Now).await
     })
     .await
 }
 
 /// The current generation of an identity, made if there is none.
 pub async fn current_or_new(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Arc<Generation>, RotationError> {
-    if let Some(generation) = keeper.store.current(name).filter(not_due) {
+    if let Some(generation) = keeper.store.current(name).filter(|kept| kept.is_usable(clock::now())) {
         return Ok(generation);
     }
     let (own, name) = (Arc::clone(keeper), name.clone());
     to_its_end(keeper, async move {
         let turn = own.turns.of(&name);
         let _turn = turn.lock().await;
-        if let Some(generation) = own.store.current(&name).filter(not_due) {
+        if let Some(generation) = own.store.current(&name).filter(|kept| kept.is_usable(clock::now())) {
             return Ok(generation);
         }
         own.schedule.begin(&name);
@@ -158,17 +158,12 @@ pub async fn current_or_new(keeper: &Arc<Keeper>, name: &IdentityName, actor: Ac
     .await
 }
 
-fn not_due(generation: &Arc<Generation>) -> bool {
-    !generation.is_due(clock::now())
-}
-
 /// Goes on though whoever asked has gone, or waited too long: half of it must not be left undone.
 async fn to_its_end<T: Send + 'static>(
     keeper: &Keeper,
     work: impl Future<Output = Result<T, RotationError>> + Send + 'static,
 ) -> Result<T, RotationError> {
-    let stopping = |_| StateError::Unavailable { why: "the agent is stopping".into() };
-    keeper.tasks.spawn(work).await.map_err(stopping)?
+    keeper.tasks.spawn(work).await.map_err(|_| StateError::Closed)?
 }
 
 /// Makes, records and publishes in memory.
@@ -188,6 +183,7 @@ pub async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> 
         chain_pem: leaf.chain_pem.clone(),
         key_pem: leaf.key_pem.clone().unwrap_or_else(|| Zeroizing::new(String::new())),
         made_from: made_from(declared),
+        revoked: false,
     };
     let writes = vec![
         Write::Issued(leaf.record(declared)),

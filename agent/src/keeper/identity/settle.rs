@@ -1,7 +1,5 @@
 //! Files published, the service told, the new serial seen served. Repeatable: it does what is not done yet.
 
-use std::sync::Arc;
-
 use reverie_core::api::admin::Rotated;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::config::Identity;
@@ -87,7 +85,7 @@ async fn publish(
     keeper: &Keeper,
     identity: &PolicyIdentity,
     generation: &Generation,
-    issuers: &Arc<Issuers>,
+    issuers: &Issuers,
     done: &mut Rotated,
 ) -> Option<String> {
     let declared = &identity.declared;

@@ -36,6 +36,9 @@ pub struct Generation {
     pub key_pem: Zeroizing<String>,
     /// What it was made from: another one is made when the declaration changes.
     pub made_from: String,
+    /// Not stored: the register knows, and is asked at each start.
+    #[serde(skip)]
+    pub revoked: bool,
 }
 
 impl std::fmt::Debug for Generation {
@@ -50,9 +53,15 @@ impl Generation {
         self.validity.not_before > now
     }
 
+    /// True if it may be handed out. One that is due is good until it ends: what keeps the agent from renewing must not
+    /// keep it from handing out.
+    pub fn is_usable(&self, now: Moment) -> bool {
+        !self.revoked && self.validity.contains(now)
+    }
+
     /// True if another one is to be made.
     pub fn is_due(&self, now: Moment) -> bool {
-        self.renew_at <= now || self.is_of_the_future(now)
+        self.revoked || self.renew_at <= now || self.is_of_the_future(now)
     }
 
     /// For listings.
@@ -108,11 +117,11 @@ impl Store {
         generation
     }
 
-    /// Has `generation` renewed now, if it is the current one still. Nobody is told: it says nothing new.
-    pub fn make_due(&self, generation: &Generation, now: Moment) {
+    /// `generation` is revoked, if it is the current one still. Nobody is told: what they get next says it.
+    pub fn mark_revoked(&self, generation: &Generation) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = current.get_mut(&generation.identity).filter(|kept| kept.serial == generation.serial) {
-            *kept = Arc::new(Generation { renew_at: now, ..generation.clone() });
+            *kept = Arc::new(Generation { revoked: true, ..generation.clone() });
         }
     }
 
@@ -124,5 +133,34 @@ impl Store {
     /// Publications from now on. One who falls behind reads [`Store::current`] anew.
     pub fn watch(&self) -> broadcast::Receiver<Arc<Generation>> {
         self.published.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_handed_out_until_it_ends_and_what_is_revoked_is_not() {
+        let at = Moment::from_secs;
+        let store = Store::default();
+        let kept = store.publish(Generation {
+            identity: "web".parse().unwrap(),
+            spiffe_id: "spiffe://example.org/svc/web".parse().unwrap(),
+            serial: Serial::from_random([7; 16]),
+            validity: Validity { not_before: at(100), not_after: at(200) },
+            renew_at: at(150),
+            number: 1,
+            issuer: String::new(),
+            chain_pem: String::new(),
+            key_pem: Zeroizing::new(String::new()),
+            made_from: String::new(),
+            revoked: false,
+        });
+        let seen =
+            |generation: &Generation| [50, 120, 170, 250].map(|now| (generation.is_due(at(now)), generation.is_usable(at(now))));
+        assert_eq!(seen(&kept), [(true, false), (false, true), (true, true), (true, false)]);
+        store.mark_revoked(&kept);
+        assert_eq!(seen(&store.current(&kept.identity).unwrap()), [(true, false); 4]);
     }
 }

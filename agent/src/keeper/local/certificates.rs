@@ -12,7 +12,6 @@ use super::answer::{Answer, Failure, Reply, parse_json};
 use super::call::Call;
 use crate::keeper::clock;
 use crate::keeper::identity::issuance::{issue as issue_leaf, subject};
-use crate::keeper::identity::settle::Telling;
 use crate::keeper::identity::{csr, revocation, rotation};
 use crate::keeper::state::{Change, Write};
 
@@ -67,7 +66,7 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
 
 pub(super) async fn rotate(call: &Call<'_>) -> Answer {
     let (identity, actor) = by_token(call, "rotate")?;
-    Reply::json(&rotation::rotate(call.keeper, &identity.name, actor, Telling::Now).await?)
+    Reply::json(&rotation::rotate(call.keeper, &identity.name, actor).await?)
 }
 
 pub(super) async fn revoke(call: &Call<'_>) -> Answer {
