@@ -16,6 +16,7 @@
 //! | [`audit`] | audit events, the hash chain, and how a damaged chain is located |
 //! | [`capability`] | Biscuit tokens: operations, minting, attenuation, authorisation |
 //! | [`api`] | requests and answers of the local HTTP API, shared with `agentctl` |
+//! | [`mesh`] | records that hosts agree on, envelopes, gossip rounds |
 //! | [`ipc`] | what the roles (keeper, warden, prober) say to each other |
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod config;
 pub mod id;
 pub mod ipc;
+pub mod mesh;
 pub mod moment;
 pub mod renewal;
 pub mod rule;

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod local;
+pub mod mesh;
 mod openapi;
 mod operation;
 mod problem;

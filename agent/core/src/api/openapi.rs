@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{Operation, Problem, Surface, admin, local};
+use super::{Operation, Problem, Surface, admin, local, mesh};
 
 /// The document for one surface or for both.
 pub fn document(version: &str) -> Value {
@@ -133,6 +133,15 @@ fn bodies(operation: Operation, g: &mut SchemaGenerator) -> (Option<Value>, Valu
             }),
         ),
         Operation::AuditVerify => (None, of::<admin::AuditVerdict>(g)),
+        Operation::Mesh | Operation::LeaveMesh | Operation::ResumeMesh => (None, of::<mesh::MeshStatus>(g)),
+        Operation::InitMesh => (Some(of::<mesh::InitRequest>(g)), of::<mesh::MeshStatus>(g)),
+        Operation::JoinMesh => (Some(of::<mesh::JoinRequest>(g)), of::<mesh::MeshStatus>(g)),
+        Operation::Invite | Operation::Readmit => (Some(of::<mesh::InviteRequest>(g)), of::<mesh::Invited>(g)),
+        Operation::Promote | Operation::Evict => (Some(of::<mesh::NodeRequest>(g)), of::<mesh::MeshStatus>(g)),
+        Operation::RotateMesh => (Some(of::<mesh::RotateRequest>(g)), of::<mesh::MeshStatus>(g)),
+        Operation::SetIssuingLimits => (Some(of::<crate::mesh::collection::IssuingLimits>(g)), of::<mesh::MeshStatus>(g)),
+        Operation::PutClient => (Some(of::<mesh::ClientRequest>(g)), of::<admin::Health>(g)),
+        Operation::RemoveClient => (None, of::<admin::Health>(g)),
         Operation::Health | Operation::Ready => (None, of::<admin::Health>(g)),
         Operation::Metrics => (None, json!({ "type": "string" })),
     }

@@ -118,6 +118,19 @@ operations! {
     TokenKey: Admin Get "/api/admin/tokens/key", "The public key that verifies tokens";
     AuditLines: Admin Get "/api/admin/audit", "Lines of the audit log";
     AuditVerify: Admin Get "/api/admin/audit/verify", "Check the audit log";
+    Mesh: Admin Get "/api/admin/mesh", "The mesh as this host sees it";
+    InitMesh: Admin Post "/api/admin/mesh/init", "Found a mesh: this host becomes its first authority";
+    Invite: Admin Post "/api/admin/mesh/invites", "A one-time token for a host to join";
+    JoinMesh: Admin Post "/api/admin/mesh/join", "Join a mesh, by token or by Kerberos";
+    Promote: Admin Post "/api/admin/mesh/promote", "Make a member an authority";
+    Evict: Admin Post "/api/admin/mesh/evict", "Put a host out, and revoke what it holds";
+    Readmit: Admin Post "/api/admin/mesh/readmit", "A one-time token for a host that lost its keys or was put out";
+    LeaveMesh: Admin Post "/api/admin/mesh/leave", "Leave the mesh";
+    RotateMesh: Admin Post "/api/admin/mesh/rotate", "Rotate the wrapping key or this host's own keys";
+    ResumeMesh: Admin Post "/api/admin/mesh/resume", "Write again after a restore or a copy, in a new epoch";
+    SetIssuingLimits: Admin Put "/api/admin/mesh/limits/{node}", "What a host may issue";
+    PutClient: Admin Put "/api/admin/clients/{id}", "Make a client known to every host";
+    RemoveClient: Admin Delete "/api/admin/clients/{id}", "Forget a client";
     Health: Admin Get "/health", "Is the agent alive?";
     Ready: Admin Get "/ready", "Can it issue?";
     Metrics: Admin Get "/metrics", "Prometheus metrics";
@@ -132,7 +145,7 @@ mod tests {
         for &operation in Operation::ALL {
             let expected = match (operation, operation.method()) {
                 (Operation::SealSecret, _) => 1_000_000,
-                (_, Method::Post) => 32 * 1024,
+                (_, Method::Post | Method::Put) => 32 * 1024,
                 _ => 0,
             };
             assert_eq!(operation.max_body(1_000_000), expected, "{operation:?}");

@@ -158,6 +158,19 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         Operation::TokenKey => tokens::key(call),
         Operation::AuditLines => admin::audit::lines(call).await,
         Operation::AuditVerify => admin::audit::verify(call).await,
+        Operation::Mesh
+        | Operation::InitMesh
+        | Operation::Invite
+        | Operation::JoinMesh
+        | Operation::Promote
+        | Operation::Evict
+        | Operation::Readmit
+        | Operation::LeaveMesh
+        | Operation::RotateMesh
+        | Operation::ResumeMesh
+        | Operation::SetIssuingLimits
+        | Operation::PutClient
+        | Operation::RemoveClient => Err(Problem::new(Code::Internal, "not yet").into()),
         Operation::Health => admin::status::health(call),
         Operation::Ready => admin::status::ready(call),
         Operation::Metrics => admin::status::metrics(call),
