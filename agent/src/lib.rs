@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod keeper;
+pub mod net;
 pub mod ops;
 pub mod prober;
 pub mod sealing;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reverie_agent::keeper::{self, KeeperError};
 use reverie_agent::ops::host::Scope;
-use reverie_agent::{ops, prober, sealing, warden};
+use reverie_agent::{net, ops, prober, sealing, warden};
 
 /// The trust agent of this host: identities, secrets and tokens for local processes.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Role {
     Warden,
     /// Sees what a service serves. Speaks on its standard input.
     Prober,
+    /// The mesh on the network. Speaks on its standard input.
+    Net,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +81,10 @@ fn main() -> ExitCode {
             Role::Prober => {
                 ops::logging::start("warn");
                 report(prober::run(), |_| 70)
+            }
+            Role::Net => {
+                ops::logging::start("info");
+                report(net::run(), |_| 70)
             }
         },
     }

@@ -1,23 +1,22 @@
 //! The asking end.
 
 use std::collections::HashMap;
-use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reverie_core::ipc::{self, Hello, Numbered};
-use reverie_sys::seqpacket::{self, Message, Receiver};
+use reverie_core::ipc::{self, Numbered};
+use reverie_sys::seqpacket::Receiver;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::{ChannelError, HELLO_DEADLINE};
+use super::ChannelError;
+use super::wire::{closed, deadline, greet, receive, send};
 
 /// Calls that may be on their way at once; a further one waits its turn, within its deadline.
 const MAX_IN_FLIGHT: usize = 256;
@@ -50,25 +49,18 @@ impl<Q, R> std::fmt::Debug for Channel<Q, R> {
 }
 
 impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Channel<Q, R> {
-    /// Greets the process at the other end of `socket` as `keeper`, and checks that it is `role` in our version.
+    /// Greets the process at the other end of `socket` as the keeper, and checks that it is `role` in our version.
     pub async fn connect(socket: OwnedFd, role: &str) -> Result<Self, ChannelError> {
-        rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
-        // Not a stream: the type only lends its readiness (`AsyncFd` would be unsafe), and `seqpacket` does the I/O.
-        let socket = UnixStream::from_std(socket.into())?;
-        let mut receiver = Receiver::new(ipc::MAX_MESSAGE);
-        let greeting = async {
-            send(&socket, &ipc::encode(&Hello::from_role("keeper"))?, &[]).await?;
-            match receive(&socket, &mut receiver).await? {
-                Some(message) => Ok(ipc::decode::<Hello>(&message.bytes)?.expect_role(role)?),
-                None => Err(closed(role, "it ended before it greeted")),
-            }
-        };
-        tokio::time::timeout(HELLO_DEADLINE, greeting).await.map_err(|_| deadline(role, HELLO_DEADLINE))??;
+        Self::connect_as(socket, "keeper", role, MAX_IN_FLIGHT).await
+    }
 
+    /// The same for any role that asks, as `ours`, with at most `at_once` calls on their way.
+    pub async fn connect_as(socket: OwnedFd, ours: &str, role: &str, at_once: usize) -> Result<Self, ChannelError> {
+        let (socket, receiver) = greet(socket, ours, role).await?;
         let pending = Mutex::new(Pending { waiting: HashMap::new(), closed: None });
         let link = Arc::new(Link { role: role.to_owned(), socket, pending });
         let reader = tokio::spawn(Arc::clone(&link).read_replies(receiver));
-        Ok(Self { link, turns: Semaphore::new(MAX_IN_FLIGHT), next_id: AtomicU64::new(0), reader, request: PhantomData })
+        Ok(Self { link, turns: Semaphore::new(at_once), next_id: AtomicU64::new(0), reader, request: PhantomData })
     }
 
     /// Sends `request`, with a descriptor if it goes with one, and waits for its reply until `within` has passed.
@@ -166,20 +158,4 @@ impl<R> Drop for Waiting<'_, R> {
     fn drop(&mut self) {
         self.link.pending().waiting.remove(&self.id);
     }
-}
-
-async fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-    Ok(socket.async_io(Interest::WRITABLE, || seqpacket::send(socket, bytes, descriptors)).await?)
-}
-
-async fn receive(socket: &UnixStream, receiver: &mut Receiver) -> io::Result<Option<Message>> {
-    socket.async_io(Interest::READABLE, || receiver.recv(socket)).await
-}
-
-fn closed(role: &str, reason: &str) -> ChannelError {
-    ChannelError::Closed { role: role.to_owned(), reason: reason.to_owned() }
-}
-
-fn deadline(role: &str, deadline: Duration) -> ChannelError {
-    ChannelError::Deadline { role: role.to_owned(), deadline }
 }

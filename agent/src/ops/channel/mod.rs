@@ -1,19 +1,23 @@
 //! The channel between two roles: one request, one reply, matched by number, over `SOCK_SEQPACKET`.
 //!
-//! The keeper holds the asking end ([`Channel`], async, many calls at once). Every other role holds the
-//! answering end ([`Server`], blocking) on its standard input: [`spawn_role`] puts it there in user mode,
+//! With the warden and the prober, the keeper holds the asking end ([`Channel`], async, many calls at once), and they the
+//! answering end ([`Server`], blocking). The net role asks, and the keeper answers ([`Answering`], async). Every role has
+//! its end on its standard input: [`spawn_role`] puts it there in user mode,
 //! systemd does with `StandardInput=socket`, and [`connect_role`] is the keeper's side of that.
 //! The messages are `reverie_core::ipc`; a further role brings its own pair of types.
 
+mod answering;
 mod client;
 mod server;
 mod spawn;
+mod wire;
 
 use std::io;
 use std::time::Duration;
 
 use reverie_core::ipc::ProtocolError;
 
+pub use answering::Answering;
 pub use client::Channel;
 pub use server::{Incoming, Replies, Server};
 pub use spawn::{connect_role, spawn_role, stdin_channel};

@@ -2,7 +2,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reverie_core::ipc::{self, Hello, Numbered};
+use reverie_core::ipc::{self, Hello, Numbered, ProtocolError};
 use reverie_sys::seqpacket;
 use serde::{Deserialize, Serialize};
 
@@ -189,4 +189,46 @@ async fn a_spawned_role_has_its_channel_as_standard_input_and_little_else() {
     let text = std::fs::read_to_string(&said).unwrap();
     assert!(text.starts_with(&format!("--role warden {}\nsocket:[", said.display())), "{text}");
     assert!(text.contains("PATH=") && !text.contains("CARGO"), "{text}");
+}
+
+/// Net asks, the keeper answers.
+async fn open_the_other_way(at_once: usize) -> (Channel<Ask, Vec<u8>>, tokio::task::JoinHandle<()>) {
+    let (ours, theirs) = seqpacket::pair().unwrap();
+    let keeper = tokio::spawn(async move {
+        let answering = Answering::<Ask, Vec<u8>>::accept(theirs, "net").await.unwrap();
+        let answer = |asked, _: Vec<OwnedFd>| async move {
+            match asked {
+                Ok(Ask::Echo(bytes)) => bytes,
+                Ok(_) => std::future::pending().await,
+                Err(error) => ProtocolError::to_string(&error).into_bytes(),
+            }
+        };
+        answering.serve(at_once, answer).await.unwrap();
+    });
+    (Channel::connect_as(ours, "net", "keeper", 64).await.unwrap(), keeper)
+}
+
+#[tokio::test]
+async fn a_role_that_asks_the_keeper_is_answered_while_another_question_takes_long() {
+    let (channel, keeper) = open_the_other_way(8).await;
+    let channel = Arc::new(channel);
+    let long = Arc::clone(&channel);
+    let long = tokio::spawn(async move { long.call(&Ask::Never, None, AMPLE).await });
+    for n in 0..50u32 {
+        let bytes = n.to_le_bytes().repeat(if n % 25 == 0 { 50_000 } else { 1 });
+        assert!(channel.call(&Ask::Echo(bytes.clone()), None, AMPLE).await.unwrap() == bytes);
+    }
+    long.abort();
+    let _ = long.await;
+    drop(channel);
+    tokio::time::timeout(AMPLE, keeper).await.expect("the keeper goes on without net").unwrap();
+}
+
+#[tokio::test]
+async fn more_questions_than_the_keeper_takes_at_once_wait() {
+    let (channel, _keeper) = open_the_other_way(1).await;
+    let stuck = channel.call(&Ask::Never, None, Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(stuck, ChannelError::Deadline { .. }), "{stuck}");
+    let error = channel.call(&Ask::Echo(vec![1]), None, Duration::from_millis(100)).await.unwrap_err();
+    assert!(matches!(error, ChannelError::Deadline { .. }), "{error}");
 }
