@@ -1,6 +1,9 @@
 //! The kinds of records, and what the value of each says. Values are CBOR maps with small integers as keys, so that a
 //! later version can say more (RFC 8949 §5.3); how records themselves are written is fixed.
 
+mod identity;
+mod shape;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -12,13 +15,17 @@ use super::vector::Position;
 use crate::id::NodeId;
 use crate::moment::Moment;
 
+pub use identity::SharedIdentity;
+pub use shape::key;
+pub(crate) use shape::split;
+
 macro_rules! collections {
     ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal;)*) => {
         /// A kind of record. The numbers are on the wire.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
         #[cbor(index_only)]
         #[serde(rename_all = "snake_case")]
-        pub enum Collection { $($(#[$doc])* #[n($number)] $name,)* }
+        pub enum Collection { $($(#[$doc])* #[n($number)] $name = $number,)* }
 
         impl Collection {
             /// All of them.

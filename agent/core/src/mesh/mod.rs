@@ -3,13 +3,21 @@
 //! | room | what is decided there |
 //! |---|---|
 //! | [`record`] | one signed statement of one author |
+//! | [`set`] | which statements stand, whoever may say them |
+//! | [`members`] | who is in, who is an authority, up to where each key counts |
+//! | [`view`] | what counts of a set, and what follows from it |
+//! | [`author`] | our own writing side |
 //! | [`vector`] | how far a host has heard each author |
 //! | [`collection`] | the kinds of statements, and what each says |
 //! | [`crypto`] | the primitives the mesh needs, as traits |
 //! | [`round`] | when to talk to whom |
 
+pub mod author;
 pub mod collection;
 pub mod crypto;
+pub mod members;
 pub mod record;
 pub mod round;
+pub mod set;
 pub mod vector;
+pub mod view;
