@@ -38,6 +38,8 @@ pub struct Host {
     pub warden_socket: Option<PathBuf>,
     /// Where systemd starts probers; `None`: the keeper starts its own.
     pub prober_socket: Option<PathBuf>,
+    /// Where systemd starts the role `net`; `None`: the keeper starts its own.
+    pub net_socket: Option<PathBuf>,
 }
 
 /// Why the host's names or places could not be settled.
@@ -116,6 +118,7 @@ impl Host {
             admin_socket: given(&paths.admin_socket).unwrap_or_else(|| run.join("admin.sock")),
             warden_socket: given(&paths.warden_socket).or_else(|| scope.role_socket("warden")),
             prober_socket: given(&paths.prober_socket).or_else(|| scope.role_socket("prober")),
+            net_socket: given(&paths.net_socket).or_else(|| scope.role_socket("net")),
             run,
             state,
         })
@@ -126,7 +129,8 @@ impl Host {
         (&self.trust_domain, &self.node_id, &self.run, &self.state, &self.seal)
             != (&other.trust_domain, &other.node_id, &other.run, &other.state, &other.seal)
             || (&self.agent_socket, &self.admin_socket) != (&other.agent_socket, &other.admin_socket)
-            || (&self.warden_socket, &self.prober_socket) != (&other.warden_socket, &other.prober_socket)
+            || (&self.warden_socket, &self.prober_socket, &self.net_socket)
+                != (&other.warden_socket, &other.prober_socket, &other.net_socket)
     }
 }
 

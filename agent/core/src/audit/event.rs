@@ -66,6 +66,52 @@ pub enum Kind {
     TokenRevoked,
     /// A request was refused for another reason than the above.
     RequestDenied,
+    /// This host founded a mesh.
+    MeshFounded,
+    /// This host joined a mesh, or could not.
+    MeshJoined,
+    /// This host left its mesh.
+    MeshLeft,
+    /// This host was put out of its mesh by others.
+    MeshEvicted,
+    /// A one-time token for a host to join was made.
+    InvitationMade,
+    /// A host was admitted, by token, by Kerberos or again.
+    HostAdmitted,
+    /// A host was refused when it wanted to join, register, renew or pull a key.
+    HostRefused,
+    /// A host was put out.
+    HostEvicted,
+    /// A member became an authority.
+    HostPromoted,
+    /// What a host may issue was changed.
+    IssuingLimitsChanged,
+    /// An intermediate was signed for a host, or obtained by this one.
+    IntermediateRenewed,
+    /// This host's signing and KEM keys were rotated.
+    KeysRotated,
+    /// A version of the cluster wrapping key was made.
+    WrappingKeyRotated,
+    /// A version of the cluster wrapping key was obtained from a peer, or could not be.
+    WrappingKeyPulled,
+    /// The cluster wrapping key was handed to a host, sealed to it.
+    WrappingKeyServed,
+    /// A record of the mesh was refused: a wrong signature, a broken rule, a limit.
+    RecordRefused,
+    /// Two histories of one host were found.
+    ForkFound,
+    /// Others know more of this host's records than it does: it was copied or restored.
+    CloneFound,
+    /// An administrator let a copied or restored host write again.
+    MeshResumed,
+    /// A host's audit log lies below the head that it had shown.
+    AuditRewritten,
+    /// A peer was refused by the network role.
+    PeerRefused,
+    /// A client was made known to the mesh.
+    ClientChanged,
+    /// A client was removed from the mesh.
+    ClientRemoved,
 }
 
 /// Whether it was done.

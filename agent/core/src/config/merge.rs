@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::error::{ConfigError, Lines, Place};
+use super::gossip;
 use super::identity::{Identity, RawIdentity, RawSecret, Secret};
 use super::settings::{Ca, Config, DropIn, MainFile, Seal};
 use crate::id::TrustDomain;
@@ -21,7 +22,7 @@ pub struct Source<'a> {
 }
 
 /// A source whose places are cheap to name.
-struct Document<'a> {
+pub(super) struct Document<'a> {
     text: &'a str,
     lines: Lines<'a>,
 }
@@ -40,7 +41,7 @@ impl<'a> Document<'a> {
         self.lines.place(span)
     }
 
-    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
         ConfigError { place: self.place(Some(at.span())), message: message.into() }
     }
 }
@@ -48,7 +49,8 @@ impl<'a> Document<'a> {
 /// Reads the main file, then the drop-ins in the order given.
 pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
     let main = Document::new(main);
-    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, identity, secret } = main.read()?;
+    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, gossip, identity, secret } = main.read()?;
+    let gossip = gossip::check(&main, gossip)?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
     let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
@@ -68,7 +70,7 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
             }
         }
     }
-    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, identities, secrets })
+    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, gossip, identities, secrets })
 }
 
 struct Declared<'a> {

@@ -4,11 +4,13 @@
 //! Files are read by the shell; user and group names stay names here, since looking them up is I/O.
 
 mod error;
+mod gossip;
 mod identity;
 mod merge;
 mod settings;
 
 pub use error::{ConfigError, Place};
+pub use gossip::{Gossip, PORT as GOSSIP_PORT, is_host_and_port};
 pub use identity::{FileRule, Identity, KeyType, Match, Reload, Secret, Verify};
 pub use merge::{Source, parse};
 pub use settings::{Admin, Audit, Ca, Config, Limits, Log, Paths, Seal, SealMode};

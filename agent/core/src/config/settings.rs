@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::gossip::Gossip;
 use super::identity::{Identity, RawIdentity, RawSecret, Secret};
 use crate::id::{NodeId, TrustDomain};
 use crate::moment::Span;
@@ -38,6 +39,10 @@ pub(super) struct MainFile {
     /// The log (not the audit log).
     #[serde(default)]
     pub(super) log: Log,
+    /// The mesh: its listener, who may take part, and the times of its rounds.
+    #[serde(default)]
+    #[schemars(with = "Gossip")]
+    pub(super) gossip: Option<Spanned<Gossip>>,
     /// Identities and who may have them.
     #[serde(default)]
     pub(super) identity: Vec<RawIdentity>,
@@ -77,6 +82,8 @@ pub struct Config {
     pub audit: Audit,
     /// Log.
     pub log: Log,
+    /// The mesh.
+    pub gossip: Gossip,
     /// Identities, in the order of the files.
     pub identities: Vec<Identity>,
     /// Secrets.
@@ -116,6 +123,8 @@ pub struct Paths {
     pub warden_socket: Option<String>,
     /// The prober's socket. Default: the packaged unit's if it is there, else the keeper starts one for each question.
     pub prober_socket: Option<String>,
+    /// The socket of the role `net`. Default: the packaged unit's if it is there, else the keeper starts one of its own.
+    pub net_socket: Option<String>,
 }
 
 /// How the root secret is sealed.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::cipher::Cipher;
 use super::error::StateError;
 use super::issued::{self, IssuedRecord};
-use super::schema;
+use super::{records, schema};
 
 /// Bytes of a key.
 pub const MAX_KEY: usize = 1024;
@@ -16,6 +16,8 @@ pub const MAX_KEY: usize = 1024;
 pub const MAX_VALUE: usize = 1 << 20;
 /// Bytes of a revocation list.
 pub const MAX_CRL: usize = 6 << 20;
+/// Bytes of mesh records in one change.
+pub const MAX_RECORDS: usize = 32 << 20;
 /// Writes and events in one change.
 pub const MAX_PARTS: usize = 1024;
 /// Bytes of one event as JSON.
@@ -38,6 +40,8 @@ pub enum Table {
     Meta,
     /// The current revocation list of each root and intermediate, by fingerprint.
     Crls,
+    /// Who this host is in the mesh, its keys there, and what else of the mesh is not a record.
+    Mesh,
 }
 
 impl Table {
@@ -50,6 +54,7 @@ impl Table {
             Self::Meta => 5,
             Self::Told => 6,
             Self::Crls => 7,
+            Self::Mesh => 8,
         }
     }
 
@@ -97,6 +102,13 @@ pub enum Write {
         /// Since when.
         at: Moment,
     },
+    /// Files and drops records of the mesh, each under a number that its caller keeps.
+    Records {
+        /// Number and bytes.
+        file: Vec<(u64, Vec<u8>)>,
+        /// Numbers that need not be there.
+        drop: Vec<u64>,
+    },
 }
 
 impl std::fmt::Debug for Write {
@@ -106,6 +118,7 @@ impl std::fmt::Debug for Write {
             Self::Delete { table, key } => write!(f, "Delete {table:?} {key:?}"),
             Self::Issued(record) => write!(f, "Issued {}", record.serial),
             Self::Revoked { serial, .. } => write!(f, "Revoked {serial}"),
+            Self::Records { file, drop } => write!(f, "Records +{} -{}", file.len(), drop.len()),
         }
     }
 }
@@ -137,6 +150,10 @@ pub(super) enum Step {
     Revoke {
         serial: Serial,
         at: Moment,
+    },
+    Records {
+        file: Vec<(u64, Vec<u8>)>,
+        drop: Vec<u64>,
     },
     /// Takes out certificates that ended before, at most so many.
     Prune {
@@ -170,6 +187,7 @@ impl Prepared {
             .iter()
             .map(|step| match step {
                 Step::Put { sealed: bytes, .. } | Step::Issue { row: bytes, .. } => bytes.len(),
+                Step::Records { file, drop } => file.iter().map(|(_, sealed)| sealed.len()).sum::<usize>() + 8 * drop.len(),
                 _ => 64,
             })
             .sum();
@@ -193,6 +211,12 @@ fn prepare(write: Write, cipher: &Cipher) -> Result<Step, StateError> {
             row: issued::encode(cipher, &record).map_err(refused)?,
         }),
         Write::Revoked { serial, at } => Ok(Step::Revoke { serial, at }),
+        Write::Records { file, drop } => {
+            check_length("a page of records", file.iter().map(|(_, record)| record.len()).sum(), MAX_RECORDS)?;
+            let sealed =
+                |(number, record): (u64, Vec<u8>)| Ok((number, records::seal(cipher, number, &record).map_err(refused)?));
+            Ok(Step::Records { file: file.into_iter().map(sealed).collect::<Result<_, StateError>>()?, drop })
+        }
     }
 }
 

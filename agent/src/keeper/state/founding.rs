@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::cipher::{self, Cipher, CipherError, UnwrapError, WrappedKey};
-use super::damage;
 use super::directory::{Directory, Found};
 use super::error::{Fault, OpenError, StateError};
 use super::file::Faults;
@@ -15,6 +14,7 @@ use super::heads::{self, HeadKey};
 use super::schema::{self, AUDIT_KEY, EXTENT, FORMAT, FORMAT_ROW, HEADS, ID_ROW, INTERNAL, KEY_ROW, NAMED, PLAIN, TRAIL};
 use super::store::{OpenFault, Store};
 use super::trail::{self, Extent};
+use super::{damage, migration};
 
 /// An open store and what lies in it.
 pub(super) struct Opened {
@@ -47,7 +47,7 @@ pub(super) fn open(directory: &Directory, root: &Zeroizing<[u8; 32]>, faults: &F
         error => OpenError::Io { doing: "read", path: path.clone(), source: std::io::Error::other(error.to_string()) },
     };
     let plain = store.read(read_plain).inspect_err(|_| store.close()).map_err(read)?;
-    if plain.format != FORMAT {
+    if plain.format > FORMAT {
         return Err(OpenError::Newer { path, found: plain.format, known: FORMAT });
     }
     let data_key = plain.key.unwrap(root, &plain.id).map_err(|error| match error {
@@ -61,6 +61,7 @@ pub(super) fn open(directory: &Directory, root: &Zeroizing<[u8; 32]>, faults: &F
     let cipher = Cipher::new(data_key).map_err(|CipherError| library_refused(&path))?;
     let content = store.read(|transaction| read_content(transaction, &cipher)).inspect_err(|_| store.close()).map_err(read)?;
     let transaction = store.transaction_number().map_err(read)?;
+    let transaction = migration::bring_up_to_date(&store, plain.format, transaction).map_err(read)?;
     let Content { head_key, extent, head, signed } = content;
     Ok(Opened { store, store_id: plain.id, cipher, head_key, extent, head, signed, transaction })
 }
@@ -105,6 +106,7 @@ fn found(directory: &Directory, root: &Zeroizing<[u8; 32]>, faults: &Faults) -> 
         transaction.open_table(schema::ENDING)?;
         transaction.open_table(schema::HOLDER)?;
         transaction.open_table(schema::REVOKED)?;
+        transaction.open_table(schema::RECORDS)?;
         Ok(())
     };
     let written = store.write(0, write);

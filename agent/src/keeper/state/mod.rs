@@ -8,7 +8,8 @@
 //!
 //! The directory holds `store.redb`, `store.id` (that a store belongs here) and `audit/`. Values and names are encrypted
 //! under a key wrapped by the root secret; see [`cipher`]. What stays readable in `store.redb`: how many rows there are,
-//! serials and ends of certificates, which of them belong together, and when changes were made.
+//! serials and ends of certificates, which of them belong together, the sizes of mesh records and the order in which they
+//! came, and when changes were made.
 
 mod alarms;
 mod change;
@@ -21,9 +22,11 @@ mod follower;
 mod founding;
 mod heads;
 mod issued;
+mod migration;
 mod mirror;
 mod progress;
 mod reconcile;
+mod records;
 mod register;
 mod schema;
 mod store;
@@ -49,7 +52,7 @@ use reverie_core::moment::Moment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
-pub use change::{Change, Committed, MAX_CRL, MAX_EVENT, MAX_KEY, MAX_PARTS, MAX_VALUE, Table, Write};
+pub use change::{Change, Committed, MAX_CRL, MAX_EVENT, MAX_KEY, MAX_PARTS, MAX_RECORDS, MAX_VALUE, Table, Write};
 pub use error::{OpenError, StateError};
 pub use issued::{CertificateKind, IssuedRecord, RevokedRecord};
 
@@ -272,6 +275,15 @@ impl State {
         Ok(found)
     }
 
+    /// Records of the mesh from that number on: at most about `bytes`, at least one, with their numbers.
+    pub fn records(&self, from: u64, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StateError> {
+        let shared = &self.0.shared;
+        shared.store.read(|transaction| {
+            let rows = transaction.open_table(schema::RECORDS).map_err(structural)?;
+            records::read(&rows, &shared.cipher, from, bytes)
+        })
+    }
+
     /// One certificate on record.
     pub fn issued(&self, serial: Serial) -> Result<Option<IssuedRecord>, StateError> {
         let shared = &self.0.shared;
@@ -349,6 +361,11 @@ impl State {
     /// Lines of the audit log after that event, oldest first; at most `limit` and about 4 MiB.
     pub fn audit_lines(&self, after: u64, limit: usize) -> Result<Vec<String>, StateError> {
         verify::lines(&self.0.shared, after, limit)
+    }
+
+    /// The last signed head of the audit log.
+    pub fn signed_head(&self) -> Option<SignedHead> {
+        self.0.shared.progress.look(|stand| stand.signed.clone())
     }
 
     /// When the audit log's head was signed last, by the clock of that time.

@@ -1,7 +1,7 @@
 //! The tables of the store, and how a named row is written.
 //!
 //! Beside the named rows there are the register of certificates (`issued`, with `ending`, `holder` and `revoked` as its indexes),
-//! the newest events (`trail`) and signed heads (`heads`). `plain` holds what must be readable before the data key is
+//! the newest events (`trail`), signed heads (`heads`) and the records of the mesh (`records`). `plain` holds what must be readable before the data key is
 //! known.
 
 use redb::TableDefinition;
@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::cipher::{Cipher, CipherError};
 use super::error::Fault;
 
-/// The format written here.
-pub(super) const FORMAT: u32 = 1;
+/// The format written here. Format 1 had no `records`; see [`super::migration`].
+pub(super) const FORMAT: u32 = 2;
 
 /// Row of `plain`: the format, big-endian.
 pub(super) const FORMAT_ROW: &str = "format";
@@ -39,6 +39,9 @@ pub(super) const REVOKED: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 pub(super) const TRAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("trail");
 /// Event number to sealed signed head.
 pub(super) const HEADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("heads");
+
+/// Number, in the order they came, to sealed record of the mesh.
+pub(super) const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 
 /// Rows the store itself needs.
 pub(super) const INTERNAL: u8 = 0;

@@ -10,7 +10,7 @@ use super::founding::{encode_extent, structural};
 use super::heads;
 use super::issued::Register;
 use super::progress::Stand;
-use super::schema::{ENDING, HEADS, HOLDER, ISSUED, NAMED, NamedKey, PLAIN, REVOKED, TRAIL};
+use super::schema::{ENDING, HEADS, HOLDER, ISSUED, NAMED, NamedKey, PLAIN, RECORDS, REVOKED, TRAIL};
 use super::trail::{self, Extent, KEPT, PRUNED_AT_ONCE};
 
 /// The extent is saved when the files are synced so much further.
@@ -62,6 +62,15 @@ impl<'t> Tables<'t> {
                 Step::Issue { serial, not_after, row } => self.register.insert(serial, *not_after, row)?,
                 Step::Revoke { serial, at } => self.register.revoke(cipher, *serial, *at)?,
                 Step::Prune { before, limit } => pruned += self.register.prune(*before, *limit)?,
+                Step::Records { file, drop } => {
+                    let mut rows = self.transaction.open_table(RECORDS).map_err(structural)?;
+                    for number in drop {
+                        rows.remove(number)?;
+                    }
+                    for (number, sealed) in file {
+                        rows.insert(number, &**sealed)?;
+                    }
+                }
                 Step::Plain { key, value } => {
                     self.transaction.open_table(PLAIN)?.insert(key, &**value)?;
                 }

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod kill;
 mod record;
+mod records;
 
 use std::path::{Path, PathBuf};
 
