@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gss;
 pub mod keeper;
 pub mod net;
 pub mod ops;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reverie_agent::keeper::{self, KeeperError};
 use reverie_agent::ops::host::Scope;
-use reverie_agent::{net, ops, prober, sealing, warden};
+use reverie_agent::{gss, net, ops, prober, sealing, warden};
 
 /// The trust agent of this host: identities, secrets and tokens for local processes.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Role {
     Prober,
     /// The mesh on the network. Speaks on its standard input.
     Net,
+    /// Kerberos, through libkrb5. Speaks on its standard input.
+    Gss,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +79,10 @@ fn main() -> ExitCode {
             Role::Warden => {
                 ops::logging::start("info");
                 report(run_warden(&cli.daemon), |_| 70)
+            }
+            Role::Gss => {
+                ops::logging::start("warn");
+                report(gss::run(), |_| 70)
             }
             Role::Prober => {
                 ops::logging::start("warn");

@@ -1,6 +1,7 @@
 //! The net role: meets the network, and holds no key. It asks the keeper for every signature and every decryption, and is
 //! trusted with none of what it carries: each record is signed by its author, and the keeper verifies that.
 
+pub mod directory;
 mod keeper;
 pub mod mesh;
 

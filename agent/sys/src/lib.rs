@@ -7,8 +7,10 @@
 //! | [`peer`] | who connected to a unix socket: `SO_PEERCRED`, `SO_PEERPIDFD`, `SO_PEERGROUPS` |
 //! | [`pidfd`] | a handle on one process that a recycled pid cannot forge |
 //! | [`seqpacket`] | messages with descriptors between the roles |
+//! | [`gss`] | Kerberos credentials out of a keytab |
 //! | [`process`] | hardening of the own process: core dumps, locked memory, privileges |
 
+pub mod gss;
 pub mod hostname;
 pub mod peer;
 pub mod pidfd;

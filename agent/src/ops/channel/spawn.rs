@@ -10,13 +10,14 @@ use std::process::{Command, Stdio};
 use reverie_sys::seqpacket;
 
 /// What a role needs of the environment: to find the user's service manager, and to log as it was asked to.
-const KEPT_VARIABLES: [&str; 10] = [
+const KEPT_VARIABLES: [&str; 11] = [
     "PATH",
     "HOME",
     "LANG",
     "NO_COLOR",
     "RUST_BACKTRACE",
     "RUST_LOG",
+    "KRB5_CONFIG",
     "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
