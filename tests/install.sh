@@ -8,14 +8,14 @@ set -euo pipefail
 
 purpose=${1:-test}
 
-# A C compiler for aws-lc, which builds with `cc` alone on x86-64 and arm64.
-build=(gcc libc6-dev)
+# A C compiler for aws-lc, which builds with `cc` alone on x86-64 and arm64; libkrb5, and what reads its headers.
+build=(gcc libc6-dev libkrb5-dev libclang-dev pkg-config)
 # A software TPM, systemd-creds, and what that loads to speak to it.
 demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
     libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
 # The real components the tests run, and a systemd with bus and polkit for the box.
 test=("${demo[@]}" make python3 faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount e2fsprogs iproute2 procps
-    socat man-db redis-server redis-tools postgresql postgresql-client)
+    socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools postgresql postgresql-client)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;

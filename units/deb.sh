@@ -53,7 +53,7 @@ Version: $version
 Architecture: $architecture
 Maintainer: The Reverie authors <reverie@example.org>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
-Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, systemd (>= 252)
+Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, libgssapi-krb5-2, systemd (>= 252)
 Recommends: dbus, polkitd, libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-rc0, libtss2-tcti-device0
 Section: admin
 Priority: optional

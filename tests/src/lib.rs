@@ -8,5 +8,6 @@
 pub mod agent;
 pub mod ctl;
 pub mod http;
+pub mod kdc;
 pub mod openssl;
 pub mod programs;

@@ -6,7 +6,8 @@ cd "$(dirname "$(readlink -f "$0")")/../../units"
 limit=14 # tenths
 failed=0
 
-for unit in reverie-agent.service reverie-agent-warden@.service reverie-agent-prober@.service reverie-agent-seal.service; do
+for unit in reverie-agent.service reverie-agent-warden@.service reverie-agent-prober@.service reverie-agent-gss@.service \
+    reverie-agent-seal.service; do
     verdict=passed
     report=$(systemd-analyze security --offline=true --no-pager --threshold=$limit "$unit" 2>&1) || { verdict=FAILED; failed=1; }
     score=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' <<<"$report")
