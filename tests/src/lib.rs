@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod ctl;
 pub mod http;
+pub mod ipa;
 pub mod kdc;
 pub mod openssl;
 pub mod programs;

@@ -7,4 +7,5 @@ mod postgres;
 mod redis;
 mod server;
 mod service;
+mod topology;
 mod trust;

@@ -9,6 +9,8 @@ use reverie_sys::gss::{AcquireError, Purpose, acquire};
 
 /// The initiator bound the token to the channel, and it is this one (MIT krb5 1.19).
 const CHANNEL_BOUND: u32 = 0x800;
+/// Where a status has its routine error, which is a number and no set of flags (RFC 2744 §3.9.1).
+const ROUTINE_ERROR: u32 = 0xff << 16;
 
 /// Checks an AP-REQ. Mutual authentication and channel binding are required: without them it proves nothing about who is
 /// at the other end of this connection.
@@ -22,9 +24,11 @@ pub fn accept(keytab: &str, service: Option<&str>, token: &[u8], channel_binding
     let mut context = ServerCtx::new(Some(credential));
     let answer = match context.step(token, Some(channel_binding)) {
         Ok(answer) => answer,
-        Err(error) if error.major.contains(MajorFlags::GSS_S_BAD_BINDINGS) => {
-            return refused("the token is bound to another TLS connection: somebody stands in between, or the client took the \
-                            binding from another certificate");
+        Err(error) if error.major.bits() & ROUTINE_ERROR == MajorFlags::GSS_S_BAD_BINDINGS.bits() => {
+            return refused(
+                "the token is bound to another TLS connection: somebody stands in between, or the client took the \
+                            binding from another certificate",
+            );
         }
         Err(error) => return refused(&error.to_string()),
     };
@@ -72,8 +76,10 @@ impl Initiator {
     pub fn begin(keytab: &str, principal: &str, target: &str, channel_binding: &[u8]) -> Result<(Self, Vec<u8>), Reply> {
         let credential = acquire(keytab, &Purpose::Initiate { principal }).map_err(|error| no_credential(keytab, &error))?;
         let unavailable = |error: Error| Reply::Unavailable {
-            message: format!("no ticket for {target} could be had as {principal}: {error}; is the KDC reachable, and is {target} \
-                              known to it?"),
+            message: format!(
+                "no ticket for {target} could be had as {principal}: {error}; is the KDC reachable, and is {target} \
+                              known to it?"
+            ),
         };
         let target_name = Name::new(target.as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE)).map_err(unavailable)?;
         let flags = CtxFlags::GSS_C_MUTUAL_FLAG | CtxFlags::GSS_C_INTEG_FLAG;

@@ -40,8 +40,7 @@ pub enum Error {
 /// Answers from standard input.
 pub fn run() -> Result<(), Error> {
     process::set_nondumpable().and_then(|()| process::set_no_new_privs()).map_err(ChannelError::from)?;
-    confinement::give_up_system_calls()
-        .unwrap_or_else(|error| tracing::warn!(%error, "the role gss could not be confined"));
+    confinement::give_up_system_calls().unwrap_or_else(|error| tracing::warn!(%error, "the role gss could not be confined"));
     let deadline = std::thread::Builder::new().name("deadline".into()).stack_size(64 << 10).spawn(|| {
         std::thread::sleep(LIFE);
         tracing::warn!("libkrb5 did not answer in time: ending");

@@ -63,10 +63,8 @@ pub fn acquire(keytab: &str, purpose: &Purpose<'_>) -> Result<Cred, AcquireError
     };
     let mut mechanisms: Vec<_> = mechanisms.iter().map(|bytes| oid(bytes)).collect();
     let mut mechanisms = c::gss_OID_set_desc { count: mechanisms.len(), elements: mechanisms.as_mut_ptr() };
-    let element = |(key, value): &(&std::ffi::CStr, CString)| c::gss_key_value_element_desc {
-        key: key.as_ptr(),
-        value: value.as_ptr(),
-    };
+    let element =
+        |(key, value): &(&std::ffi::CStr, CString)| c::gss_key_value_element_desc { key: key.as_ptr(), value: value.as_ptr() };
     let mut elements: Vec<_> = settings.iter().map(element).collect();
     let store = c::gss_key_value_set_desc { count: elements.len() as c::OM_uint32, elements: elements.as_mut_ptr() };
     let (mut minor, mut credential) = (0, ptr::null_mut());
@@ -97,8 +95,7 @@ struct ImportedName(c::gss_name_t);
 impl ImportedName {
     fn new(principal: &str) -> Result<Self, AcquireError> {
         let (mut minor, mut name, mut kind) = (0, ptr::null_mut(), oid(PRINCIPAL_NAME));
-        let mut buffer =
-            c::gss_buffer_desc { length: principal.len(), value: principal.as_ptr().cast_mut().cast() };
+        let mut buffer = c::gss_buffer_desc { length: principal.len(), value: principal.as_ptr().cast_mut().cast() };
         // SAFETY: the buffer and the type live for the call; the callee copies them.
         let major = unsafe { c::gss_import_name(&mut minor, &mut buffer, &mut kind, &mut name) };
         match major {

@@ -31,11 +31,7 @@ pub async fn connect(settings: &TopologySettings) -> Result<Ldap, String> {
     }
 }
 
-async fn connect_to(
-    uri: &str,
-    tls: Option<Arc<ClientConfig>>,
-    bind: Option<&(String, String)>,
-) -> Result<Ldap, String> {
+async fn connect_to(uri: &str, tls: Option<Arc<ClientConfig>>, bind: Option<&(String, String)>) -> Result<Ldap, String> {
     let starttls = match uri.split_once("://") {
         Some(("ldaps", _)) => false,
         Some(("ldap", _)) => true,

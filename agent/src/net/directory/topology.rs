@@ -28,14 +28,13 @@ pub async fn look_up(settings: &TopologySettings) -> Result<Vec<String>, String>
     in_topology(masters.iter().map(String::as_str), segments.iter().map(String::as_str))
 }
 
-fn in_topology<'a>(
-    masters: impl Iterator<Item = &'a str>,
-    ends: impl Iterator<Item = &'a str>,
-) -> Result<Vec<String>, String> {
+fn in_topology<'a>(masters: impl Iterator<Item = &'a str>, ends: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
     let masters: BTreeSet<String> = masters.map(str::to_ascii_lowercase).collect();
     let ends: BTreeSet<String> = ends.map(str::to_ascii_lowercase).collect();
     match (masters.len(), ends.is_empty()) {
-        (0, _) => Err("the directory names no IPA server: is `gossip.ipa_suffix` right, and may the bind name read cn=etc?".into()),
+        (0, _) => {
+            Err("the directory names no IPA server: is `gossip.ipa_suffix` right, and may the bind name read cn=etc?".into())
+        }
         (1, true) => Ok(masters.into_iter().collect()),
         (_, true) => Err("the directory names several IPA servers and no topology segment: may the bind name read \
                           cn=topology,cn=ipa,cn=etc?"
@@ -45,12 +44,7 @@ fn in_topology<'a>(
 }
 
 /// All values of these attributes of the entries right below `base`.
-async fn search(
-    ldap: &mut ldap3::Ldap,
-    base: &str,
-    filter: &str,
-    attributes: &[&str],
-) -> Result<Vec<String>, String> {
+async fn search(ldap: &mut ldap3::Ldap, base: &str, filter: &str, attributes: &[&str]) -> Result<Vec<String>, String> {
     let failed = |error: ldap3::LdapError| format!("the search below {base} failed: {error}");
     let mut stream = ldap
         .with_timeout(OPERATION_DEADLINE)
@@ -90,11 +84,10 @@ mod tests {
 
     #[test]
     fn a_master_without_a_segment_and_a_segment_without_a_master_admit_nobody() {
-        let hosts = topology(&["Ipa1.example.org", "ipa2.example.org", "ipa3.example.org"], &[
-            "ipa1.example.org",
-            "IPA2.example.org",
-            "gone.example.org",
-        ]);
+        let hosts = topology(
+            &["Ipa1.example.org", "ipa2.example.org", "ipa3.example.org"],
+            &["ipa1.example.org", "IPA2.example.org", "gone.example.org"],
+        );
         assert_eq!(hosts.unwrap(), ["ipa1.example.org", "ipa2.example.org"]);
     }
 
