@@ -96,7 +96,8 @@ pub enum Request {
     },
     /// For `stats`.
     Stats,
-    /// For [`TaskKind::Join`]: the body to post over the connection with that exporter, JSON of [`JoinRequest`] without it.
+    /// For [`TaskKind::Join`]: the body to post over the connection with that exporter, as
+    /// [`crate::mesh::join::request::to_body`] writes it; the other net reads it with `from_body`.
     PrepareJoin {
         /// The task.
         task: u64,
@@ -110,7 +111,7 @@ pub enum Request {
         /// Of the server's certificate.
         channel_binding: Digest,
     },
-    /// The server's AP-REP and its answer to `register-kem`; gives the sealed body for `POST /api/mesh/join`.
+    /// The server's AP-REP and its answer to `register-kem`; gives what to seal (as a renewal) for `POST /api/mesh/join`.
     FinishKerberos {
         /// The task.
         task: u64,
@@ -165,7 +166,7 @@ pub struct JoinRequest {
     pub addresses: Vec<String>,
     /// The intermediate it would like signed: a certificate request, DER.
     pub csr: Vec<u8>,
-    /// HMAC-SHA-256 by the token's secret over `"reverie-join-v1" ‖ exporter ‖ node ‖ keys ‖ csr`.
+    /// HMAC-SHA-256 by the token's secret over exporter and all of the above: [`crate::mesh::join::request::authenticate`].
     pub mac: [u8; 32],
     /// TLS exporter of the connection it came over (RFC 8446 §7.5), label `EXPORTER-reverie-join`, as net saw it.
     pub exporter: [u8; 32],
@@ -440,14 +441,15 @@ pub enum Reply {
     Page(Page),
     /// To [`Request::Summary`].
     Summary(BTreeMap<NodeId, (Position, Digest)>),
-    /// To [`Request::Join`], [`Request::WrappingKey`] and [`Request::Renew`]: what to seal to whom.
+    /// To [`Request::Join`], [`Request::WrappingKey`], [`Request::Renew`] and [`Request::FinishKerberos`]: what to seal to
+    /// whom.
     Sealable {
         /// The KEM key to seal to.
         recipient: KemPublicKey,
         /// The plaintext.
         payload: Vec<u8>,
     },
-    /// To [`Request::PrepareJoin`] and [`Request::FinishKerberos`].
+    /// To [`Request::PrepareJoin`].
     Body(Vec<u8>),
     /// To [`Request::PrepareKerberos`].
     Kerberos {

@@ -11,6 +11,10 @@
 //! | [`collection`] | the kinds of statements, and what each says |
 //! | [`crypto`] | the primitives the mesh needs, as traits |
 //! | [`round`] | when to talk to whom |
+//! | [`join`] | how a host becomes a member: token, proof, answer |
+//! | [`renewal`] | how a member has its intermediate renewed |
+//! | [`membership`] | who may bring in, put out and promote whom |
+//! | [`wrapping`] | the cluster wrapping key: sealed to a host, old beside new |
 
 pub mod author;
 pub mod collection;
@@ -21,3 +25,11 @@ pub mod round;
 pub mod set;
 pub mod vector;
 pub mod view;
+pub mod join;
+pub mod membership;
+pub mod record;
+pub mod round;
+pub mod renewal;
+mod strict;
+pub mod vector;
+pub mod wrapping;
