@@ -156,7 +156,11 @@ impl Seen {
     /// Notes a request that was judged good; false if it came before, or if there are too many to be sure.
     pub fn admit(&mut self, binding: [u8; 32], now: Moment) -> bool {
         self.0.retain(|_, at| now <= at.after(MAX_AGE + MAX_SKEW));
-        self.0.len() < MAX_SEEN && self.0.insert(binding, now).is_none()
+        if self.0.len() >= MAX_SEEN || self.0.contains_key(&binding) {
+            return false;
+        }
+        self.0.insert(binding, now);
+        true
     }
 }
 
