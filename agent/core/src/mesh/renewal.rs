@@ -211,68 +211,13 @@ pub fn is_alarming(validity: Option<Validity>, attempts: Attempts, now: Moment) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::crypto::{BadSignature, KemCiphertext, KemPublicKey};
+    use crate::mesh::fake::fake;
 
     const NOW: Moment = Moment::from_secs(1_800_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn life() -> Validity {
         Validity { not_before: NOW.before(DAY * 10), not_after: NOW.after(DAY * 50) }
-    }
-
-    /// A signature is SHA-256 of key and message, twice: enough to tell who signed what.
-    struct Fake(SigningPublicKey);
-    fn mark(key: &SigningPublicKey, message: &[u8]) -> [u8; 64] {
-        let hash = Sha256::new().chain_update(key.0).chain_update(message).finalize();
-        let mut mark = [0; 64];
-        mark[..32].copy_from_slice(&hash);
-        mark
-    }
-    impl Signer for Fake {
-        fn public_key(&self) -> &SigningPublicKey {
-            &self.0
-        }
-        fn sign(&self, message: &[u8]) -> Result<[u8; 64], CryptoFailure> {
-            Ok(mark(&self.0, message))
-        }
-        fn sign_der(&self, _: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
-            Err(CryptoFailure)
-        }
-    }
-    impl PublicOperations for Fake {
-        fn verify(&self, key: &SigningPublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
-            if mark(key, message) == *signature { Ok(()) } else { Err(BadSignature) }
-        }
-        fn verify_der(&self, _: &SigningPublicKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
-            Err(BadSignature)
-        }
-        fn encapsulate(&self, _: &KemPublicKey) -> Result<(Box<KemCiphertext>, zeroize::Zeroizing<[u8; 32]>), CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn hkdf(&self, _: &[u8; 32], _: &[u8]) -> Result<zeroize::Zeroizing<[u8; 32]>, CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn wrap(&self, _: &[u8; 32], _: &[u8; 32]) -> Result<[u8; 40], CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn unwrap(&self, _: &[u8; 32], _: &[u8; 40]) -> Result<zeroize::Zeroizing<[u8; 32]>, CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn encrypt(&self, _: &[u8; 32], _: &[u8; 16], _: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn decrypt(&self, _: &[u8; 32], _: &[u8; 16], _: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoFailure> {
-            Err(CryptoFailure)
-        }
-        fn random(&self, _: &mut [u8]) -> Result<(), CryptoFailure> {
-            Err(CryptoFailure)
-        }
-    }
-
-    fn fake(byte: u8) -> Fake {
-        let mut point = [byte; 65];
-        point[0] = 4;
-        Fake(SigningPublicKey(point))
     }
 
     fn statement() -> Statement {
