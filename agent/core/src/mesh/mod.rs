@@ -14,7 +14,6 @@
 //! | [`join`] | how a host becomes a member: token, proof, answer |
 //! | [`renewal`] | how a member has its intermediate renewed |
 //! | [`membership`] | who may bring in, put out and promote whom |
-//! | [`spki`] | public keys in the form in which they are registered |
 //! | [`wrapping`] | the cluster wrapping key: sealed to a host, old beside new |
 
 pub mod author;
@@ -29,7 +28,6 @@ pub mod record;
 pub mod renewal;
 pub mod round;
 pub mod set;
-pub mod spki;
 mod strict;
 pub mod vector;
 pub mod view;
