@@ -12,3 +12,4 @@ pub mod ipa;
 pub mod kdc;
 pub mod openssl;
 pub mod programs;
+pub mod sim;

@@ -25,11 +25,15 @@
 //! `now` is the wall clock at the start of the process, carried on by a clock that never goes back (CLOCK_BOOTTIME).
 //! Randomness comes from the seed alone, nothing iterates in an undefined order: the same calls give the same effects.
 
+mod chance;
 mod effect;
 mod machine;
+mod membership;
+mod peer;
+mod slide;
 
 pub use effect::{Effect, ExchangeId, Inbound, Liveness, Outcome, Synced};
-pub use machine::{PeerView, Round};
+pub use machine::{MAX_IN_FLIGHT, PeerView, Round};
 
 /// Bytes of a membership datagram; a longer one is refused unread.
 pub const MAX_DATAGRAM: usize = 1200;

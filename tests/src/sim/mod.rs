@@ -1,0 +1,10 @@
+//! The mesh in one process: the real round machine (and, where said, the real records) on a network that is made up.
+//!
+//! Everything follows from the seed. `cargo run --release -p reverie-tests --example sim -- --help` runs it by hand.
+
+pub mod chance;
+pub mod figures;
+pub mod network;
+pub mod replica;
+pub mod traffic;
+pub mod world;

@@ -1,0 +1,106 @@
+//! What a host holds. The rounds do not care; figures for a thousand hosts are taken with [`Plain`].
+
+use std::rc::Rc;
+
+use reverie_core::moment::Moment;
+use sha2::{Digest as _, Sha256};
+
+/// Everything the mesh's driver needs of a store.
+pub trait Replica {
+    type Vector: Clone;
+    type Record: Clone;
+
+    fn vector(&mut self) -> Self::Vector;
+    fn digest(&self) -> [u8; 32];
+    /// A page of what somebody with that vector lacks, and whether there is more.
+    fn since(&self, vector: &Self::Vector) -> (Vec<Self::Record>, bool);
+    /// How many were new.
+    fn merge(&mut self, now: Moment, records: &[Self::Record], theirs: &Self::Vector) -> u32;
+    /// `a` has nothing that `b` lacks.
+    fn covers(b: &Self::Vector, a: &Self::Vector) -> bool;
+    /// Entries of a vector, for sizes.
+    fn entries(vector: &Self::Vector) -> usize;
+    /// Bytes of a record.
+    fn size(record: &Self::Record) -> usize;
+}
+
+/// Counters: how far each author was heard. A record is an author and a number.
+pub struct Plain {
+    heard: Rc<Vec<u32>>,
+    digest: [u64; 4],
+}
+
+impl Plain {
+    pub fn new(authors: usize) -> Self {
+        Self { heard: Rc::new(vec![1; authors]), digest: [0; 4] }
+    }
+
+    /// Its author writes; gives the number.
+    pub fn write(&mut self, author: usize) -> u32 {
+        let next = self.heard[author] + 1;
+        self.take(author, next);
+        next
+    }
+
+    pub fn heard(&self, author: usize) -> u32 {
+        self.heard[author]
+    }
+
+    fn take(&mut self, author: usize, number: u32) {
+        Rc::make_mut(&mut self.heard)[author] = number;
+        let hash = Sha256::digest([(author as u64).to_le_bytes(), u64::from(number).to_le_bytes()].concat());
+        for (sum, bytes) in self.digest.iter_mut().zip(hash.chunks_exact(8)) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(bytes.try_into().unwrap()));
+        }
+    }
+}
+
+impl Replica for Plain {
+    type Vector = Rc<Vec<u32>>;
+    type Record = (usize, u32);
+
+    fn vector(&mut self) -> Self::Vector {
+        self.heard.clone()
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (to, from) in digest.chunks_exact_mut(8).zip(self.digest) {
+            to.copy_from_slice(&from.to_le_bytes());
+        }
+        digest
+    }
+
+    fn since(&self, vector: &Self::Vector) -> (Vec<Self::Record>, bool) {
+        if Rc::ptr_eq(vector, &self.heard) {
+            return (Vec::new(), false);
+        }
+        let both = self.heard.iter().zip(vector.iter()).enumerate();
+        let lacking = both.flat_map(|(author, (have, has))| (has + 1..=*have).map(move |number| (author, number)));
+        (lacking.collect(), false)
+    }
+
+    fn merge(&mut self, _: Moment, records: &[Self::Record], _: &Self::Vector) -> u32 {
+        let mut taken = 0;
+        for (author, number) in records {
+            if *number == self.heard[*author] + 1 {
+                self.take(*author, *number);
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {
+        Rc::ptr_eq(a, b) || a.iter().zip(b.iter()).all(|(a, b)| a <= b)
+    }
+
+    fn entries(vector: &Self::Vector) -> usize {
+        vector.len()
+    }
+
+    fn size(_: &Self::Record) -> usize {
+        // A signed record of some 150 bytes of value.
+        400
+    }
+}
