@@ -15,19 +15,24 @@
 //! | [`renewal`] | how a member has its intermediate renewed |
 //! | [`membership`] | who may bring in, put out and promote whom |
 //! | [`wrapping`] | the cluster wrapping key: sealed to a host, old beside new |
+//! | [`envelope`] | a message sealed to one host and signed by another |
+//! | [`message`] | what is in an envelope |
 
 pub mod author;
 pub mod collection;
 pub mod crypto;
+pub mod envelope;
 #[cfg(test)]
 mod fake;
 pub mod join;
 pub mod members;
 pub mod membership;
+pub mod message;
 pub mod record;
 pub mod renewal;
 pub mod round;
 pub mod set;
+mod spki;
 mod strict;
 pub mod vector;
 pub mod view;

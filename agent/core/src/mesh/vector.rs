@@ -19,6 +19,9 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// Authors in one vector, as it is read from outside.
+pub const MAX_AUTHORS: usize = 16_384;
+
 /// Author to the position up to which all of its records that still stand are held.
 ///
 /// Records of one author are sent and taken in the order of their positions, so nothing below is missing.
@@ -37,5 +40,39 @@ impl VersionVector {
             Some(known) => *known = position.max(*known),
             None => drop(self.0.insert(author.clone(), position)),
         }
+    }
+}
+
+/// `[[author, [epoch, seq]], …]`, authors ascending.
+impl<C> Encode<C> for VersionVector {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.array(self.0.len() as u64)?;
+        for (author, position) in &self.0 {
+            encoder.array(2)?.encode_with(author, context)?.encode_with(position, context)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for VersionVector {
+    fn decode(decoder: &mut minicbor::Decoder<'b>, context: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let wrong = || minicbor::decode::Error::message("not a version vector");
+        let count = decoder.array()?.filter(|count| *count <= MAX_AUTHORS as u64).ok_or_else(wrong)?;
+        let mut vector = BTreeMap::new();
+        for _ in 0..count {
+            if decoder.array()? != Some(2) {
+                return Err(wrong());
+            }
+            let author: NodeId = decoder.decode_with(context)?;
+            if vector.last_key_value().is_some_and(|(last, _)| *last >= author) {
+                return Err(wrong());
+            }
+            vector.insert(author, decoder.decode_with(context)?);
+        }
+        Ok(Self(vector))
     }
 }
