@@ -8,6 +8,7 @@ pub mod clock;
 mod configuring;
 mod identity;
 mod local;
+mod mesh;
 mod outlet;
 mod roles;
 mod row;
@@ -78,6 +79,9 @@ pub enum KeeperError {
     /// The authority's keys cannot be read.
     #[error(transparent)]
     Authority(#[from] lifecycle::LifecycleError),
+    /// What is stored of the mesh cannot be read.
+    #[error(transparent)]
+    Mesh(#[from] mesh::MeshError),
     /// A directory or socket cannot be made.
     #[error("{what}: {error}")]
     Io {
@@ -94,7 +98,7 @@ impl KeeperError {
         match self {
             Self::Config(_) | Self::Host(_) => 78,
             Self::Seal(_) => 77,
-            Self::Open(_) | Self::State(_) | Self::Row(_) | Self::Authority(_) => 74,
+            Self::Open(_) | Self::State(_) | Self::Row(_) | Self::Authority(_) | Self::Mesh(_) => 74,
             Self::Io { .. } => 73,
         }
     }
@@ -122,6 +126,7 @@ pub struct Keeper {
     bodies: local::Bodies,
     denials: local::denials::Denials,
     alarms: Arc<alarms::Alarms>,
+    mesh: mesh::Mesh,
     metrics: PrometheusHandle,
     started_at: Moment,
     seal: SealStatus,
@@ -237,6 +242,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(replacement::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
     tokio::spawn(pruning::run(Arc::clone(&keeper)));
+    mesh::start(&keeper).await;
     tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
@@ -276,7 +282,8 @@ async fn assemble(
         loaded_at: started_at,
         refused: None,
     };
-    Ok(Arc::new(Keeper {
+    let keeper = Arc::new(Keeper {
+        mesh: mesh::Mesh::open(&state, &host, started_at).await?,
         tokens: tokens::Tokens::open(&state).await?,
         told: told::AllTold::open(&state)?,
         host,
@@ -303,7 +310,9 @@ async fn assemble(
         memory_locked,
         stopping: CancellationToken::new(),
         tasks: TaskTracker::new(),
-    }))
+    });
+    keeper.mesh.attach(&keeper);
+    Ok(keeper)
 }
 
 impl Keeper {

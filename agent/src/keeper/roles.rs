@@ -1,7 +1,7 @@
 //! The keeper's side of the other roles: connected at need, again after they end.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,6 +61,7 @@ pub struct Roles {
     alarms: Arc<Alarms>,
     warden_socket: Option<PathBuf>,
     prober_socket: Option<PathBuf>,
+    net_socket: Option<PathBuf>,
     run: PathBuf,
     exe: PathBuf,
     /// Turns for questions that may take as long as a large file is read.
@@ -78,6 +79,7 @@ impl Roles {
             alarms,
             warden_socket: host.warden_socket.clone(),
             prober_socket: host.prober_socket.clone(),
+            net_socket: host.net_socket.clone(),
             run: host.run.clone(),
             exe: std::env::current_exe()?,
             digests: Semaphore::new(DIGESTS),
@@ -137,6 +139,15 @@ impl Roles {
         self.health(|health| health.begin(Instant::now()));
         *slot = Some(Arc::clone(&channel));
         Ok(channel)
+    }
+
+    /// A new channel to the role `net`, which asks, and is answered.
+    pub fn net(&self) -> Result<OwnedFd, RoleError> {
+        let socket = match &self.net_socket {
+            Some(path) => connect_role(path),
+            None => spawn_role::<&str>(&self.exe, "net", &[]),
+        };
+        socket.map_err(|error| RoleError::Start { role: "net", error })
     }
 
     /// Asks a prober, which lives for this question.

@@ -97,7 +97,12 @@ impl Denials {
 impl Withheld {
     fn summary(self, uid: Option<u32>, now: Moment) -> Event {
         let Self { count, since, last } = self;
-        let whose = uid.map_or_else(|| "further users".to_owned(), |uid| format!("uid {uid}"));
+        // No uid: other hosts, counted as one user.
+        let whose = match uid {
+            Some(u32::MAX) => "other hosts".to_owned(),
+            Some(uid) => format!("uid {uid}"),
+            None => "further users".to_owned(),
+        };
         let why = last.reason.as_deref().unwrap_or("refused");
         let reason = format!("{count} more denied to {whose} since {since}, not recorded one by one; the last: {why}");
         let actor = match uid {

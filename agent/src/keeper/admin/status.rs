@@ -126,6 +126,7 @@ pub fn metrics(call: &Call<'_>) -> Answer {
         metrics::gauge!("reverie_store_bytes").set(bytes as f64);
     }
     metrics::gauge!("reverie_alarms").set(call.keeper.alarms.all().len() as f64);
+    crate::keeper::mesh::look_at_metrics(call.keeper);
     metrics::gauge!("reverie_audit_seq").set(call.keeper.state.audit_head().seq as f64);
     Reply::text("text/plain; version=0.0.4", &call.keeper.metrics.render())
 }

@@ -15,6 +15,7 @@ use crate::keeper::identity::issuance::IssueError;
 use crate::keeper::identity::lifecycle::LifecycleError;
 use crate::keeper::identity::revocation::RevocationError;
 use crate::keeper::identity::rotation::RotationError;
+use crate::keeper::mesh::MeshError;
 use crate::keeper::roles::RoleError;
 use crate::keeper::state::StateError;
 
@@ -169,6 +170,24 @@ impl From<RevocationError> for Failure {
                 .advise("see to the cause (`agentctl status`), then repeat the command: it goes on where it stopped")
                 .into(),
             RevocationError::Lifecycle(error) => error.into(),
+        }
+    }
+}
+
+impl From<MeshError> for Failure {
+    fn from(error: MeshError) -> Self {
+        let code = match error {
+            MeshError::State(error) => return error.into(),
+            MeshError::NotIn(_) | MeshError::AlreadyIn | MeshError::Cloned => Code::Conflict,
+            MeshError::Record(_) | MeshError::Refused(_) => Code::BadRequest,
+            MeshError::Lifecycle(_) => Code::Unavailable,
+            MeshError::Row(_) | MeshError::Crypto(_) => Code::Internal,
+        };
+        // What to try comes after what happened.
+        let text = error.to_string();
+        match text.split_once("; ") {
+            Some((what, advice)) => Problem::new(code, what).advise(advice).into(),
+            None => Problem::new(code, text).into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::answer::{Answer, Failure, parse_json};
 use super::body::{Body, Unread};
 use super::peer::Peer;
 use super::{certificates, denials, identities, secrets, trust, watch};
-use crate::keeper::{Keeper, admin, clock, tokens};
+use crate::keeper::{Keeper, admin, clock, mesh, tokens};
 
 /// A handler that takes longer is given up. Rotation waits for services; nothing else comes near.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -32,7 +32,7 @@ pub struct Call<'a> {
     pub peer: &'a Arc<Peer>,
     /// For what.
     pub operation: Operation,
-    /// The `{name}` in the path.
+    /// The `{name}`, `{node}` or `{id}` in the path.
     pub name: String,
     /// The query, as it came.
     pub query: String,
@@ -75,7 +75,9 @@ fn operation_for(surface: Surface, method: &HttpMethod, path: &str) -> Result<(O
         let allowed: Vec<&str> = found.value.iter().map(|operation| operation.method().as_str()).collect();
         return Err(Problem::new(Code::MethodNotAllowed, format!("{path} takes {}, not {method}", allowed.join(", "))).into());
     };
-    Ok((operation, found.params.get("name").unwrap_or_default().to_owned()))
+    // No path has more than one.
+    let name = found.params.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
+    Ok((operation, name))
 }
 
 /// Handles one request; records its refusal.
@@ -158,8 +160,11 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         Operation::TokenKey => tokens::key(call),
         Operation::AuditLines => admin::audit::lines(call).await,
         Operation::AuditVerify => admin::audit::verify(call).await,
-        Operation::Mesh
-        | Operation::InitMesh
+        Operation::Mesh => admin::mesh::show(call),
+        Operation::ResumeMesh => admin::mesh::resume(call).await,
+        Operation::PutClient => mesh::clients::put(call).await,
+        Operation::RemoveClient => mesh::clients::remove(call).await,
+        Operation::InitMesh
         | Operation::Invite
         | Operation::JoinMesh
         | Operation::Promote
@@ -167,10 +172,7 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         | Operation::Readmit
         | Operation::LeaveMesh
         | Operation::RotateMesh
-        | Operation::ResumeMesh
-        | Operation::SetIssuingLimits
-        | Operation::PutClient
-        | Operation::RemoveClient => Err(Problem::new(Code::Internal, "not yet").into()),
+        | Operation::SetIssuingLimits => Err(Problem::new(Code::Internal, "not yet").into()),
         Operation::Health => admin::status::health(call),
         Operation::Ready => admin::status::ready(call),
         Operation::Metrics => admin::status::metrics(call),

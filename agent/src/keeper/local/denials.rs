@@ -32,6 +32,26 @@ impl Denials {
     }
 }
 
+/// What other hosts are refused is counted as one more user's: this is no uid (POSIX: `(uid_t) -1`).
+const PEERS: u32 = u32::MAX;
+
+impl Denials {
+    /// An event about another host, if the budget allows it now; else it is counted.
+    pub fn admit_peer(&self, event: Event) -> Option<Event> {
+        self.budget().admit(PEERS, event)
+    }
+}
+
+/// Records that another host was refused something, now or in a summary later.
+pub async fn record_peer(keeper: &Keeper, event: Event) {
+    if let Some(event) = keeper.denials.admit_peer(event)
+        && let Err(error) = keeper.commit(Change { writes: vec![], events: vec![event.clone()] }).await
+    {
+        tracing::warn!(%error, "a refusal could not be recorded; it is counted");
+        keeper.denials.budget().withhold(PEERS, event);
+    }
+}
+
 /// Is this a refusal to somebody, rather than a mistake or a failure? What an administrator mistypes is no attack.
 pub fn is_denial(surface: Surface, code: Code) -> bool {
     match code {

@@ -1,0 +1,74 @@
+//! Our audit log's newest signed head, told to the others: a log that is rewritten below it contradicts what they hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reverie_core::audit::SignedHead;
+use reverie_core::mesh::collection::{AuditHead, Collection};
+
+use super::keys;
+use super::writing::{self, Draft};
+use super::{Keeper, MeshError, MeshState};
+use crate::keeper::state::Change;
+
+/// How often it is told, at most. Writing is an event of its own accord only for others.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long a host that knows others waits for the first of them after its start: what they have of its records shows whether
+/// it was restored, and a record of a new epoch would hide that.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps our own record and audit head up to date. Never ends.
+pub async fn run(keeper: Arc<Keeper>) {
+    let mut settled = false;
+    loop {
+        if !settled && keeper.mesh.state().is_in() {
+            wait_for_others(&keeper).await;
+            settled = true;
+        }
+        if matches!(keeper.mesh.state(), MeshState::Member | MeshState::Authority)
+            && let Err(error) = tell(&keeper).await
+        {
+            tracing::warn!(%error, "our record and audit head could not be told to the mesh");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = keeper.mesh.own_due.notified() => {}
+        }
+    }
+}
+
+async fn wait_for_others(keeper: &Keeper) {
+    let others = keeper.mesh.look(|view| view.members().hosts().values().filter(|host| host.standing.is_some()).count());
+    if others.unwrap_or_default() > 1 {
+        let _ = tokio::time::timeout(PATIENCE, keeper.mesh.heard.notified()).await;
+    }
+}
+
+async fn tell(keeper: &Keeper) -> Result<(), MeshError> {
+    let node = keeper.host.node_id.as_str();
+    let mut drafts = vec![];
+    if let Some(ring) = keeper.mesh.keys() {
+        let own = keys::own_record(keeper, &ring.current)?;
+        let known = keeper.mesh.look(|view| view.get(Collection::Nodes, node).map(|value| value.bytes.to_vec())).flatten();
+        if known != own.value {
+            drafts.push(own);
+        }
+    }
+    if let Some(signed) = keeper.state.signed_head()
+        && is_news(keeper, node, &signed)
+        && let Ok(json) = serde_json::to_string(&signed)
+    {
+        drafts.push(Draft::put(Collection::AuditHeads, node, &AuditHead { signed: json })?);
+    }
+    if !drafts.is_empty() {
+        writing::write(keeper, drafts, Change::default()).await?;
+    }
+    Ok(())
+}
+
+/// Heads are told rarely on a quiet host: each costs everyone a record.
+fn is_news(keeper: &Keeper, node: &str, signed: &SignedHead) -> bool {
+    let told = keeper.mesh.look(|view| view.read::<AuditHead>(Collection::AuditHeads, node)).flatten();
+    let told = told.and_then(|head| serde_json::from_str::<SignedHead>(&head.signed).ok());
+    told.is_none_or(|told| told.head != signed.head)
+}

@@ -1,0 +1,170 @@
+//! This host's keys in the mesh: one to sign with (records, envelopes, TLS), one to be encrypted to. Stored sealed.
+
+use std::sync::Arc;
+
+use reverie_core::mesh::collection::{Collection, HostKey, Node, key};
+use reverie_core::mesh::crypto::{Decapsulator, KemPublicKey, Kid, Signer, SigningPublicKey};
+use reverie_core::mesh::record::host_key_bytes;
+use reverie_core::moment::Moment;
+use reverie_crypto::aws::{KemKey, SigningKey};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::writing::{self, Draft, Signed};
+use super::{Keeper, MeshError};
+use crate::keeper::state::{Change, Committed, State, StateError, Table, Write};
+use crate::keeper::{clock, row};
+
+/// Row of the ring.
+const ROW: &str = "keys";
+/// Earlier keys kept, so that what was sealed to them still opens.
+const MAX_EARLIER: usize = 2;
+
+/// A signing key and a KEM key.
+pub struct Pair {
+    /// P-256.
+    pub signing: SigningKey,
+    /// ML-KEM-768.
+    pub kem: KemKey,
+    made_at: Moment,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pair({})", self.kid())
+    }
+}
+
+/// The pair in use, and those before it.
+pub struct Ring {
+    /// In use.
+    pub current: Arc<Pair>,
+    /// The newest first.
+    pub earlier: Vec<Arc<Pair>>,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ring({})", self.current.signing.public_key().kid())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPair {
+    /// PKCS #8.
+    signing: Zeroizing<Vec<u8>>,
+    /// FIPS 203 §7.1: d ‖ z.
+    kem: Zeroizing<Vec<u8>>,
+    made_at: Moment,
+}
+
+impl Pair {
+    fn generate(now: Moment) -> Result<Self, MeshError> {
+        Ok(Self { signing: SigningKey::generate()?, kem: KemKey::generate()?, made_at: now })
+    }
+
+    fn store(&self) -> Result<StoredPair, MeshError> {
+        let kem = Zeroizing::new(self.kem.seed().to_vec());
+        Ok(StoredPair { signing: self.signing.to_pkcs8_der()?, kem, made_at: self.made_at })
+    }
+
+    fn load(stored: &StoredPair) -> Result<Self, StateError> {
+        let damaged = || row::damaged("a key of this host in the mesh cannot be read");
+        let seed = <&[u8; 64]>::try_from(&stored.kem[..]).map_err(|_| damaged())?;
+        Ok(Self {
+            signing: SigningKey::from_pkcs8_der(&stored.signing).map_err(|_| damaged())?,
+            kem: KemKey::from_seed(seed).map_err(|_| damaged())?,
+            made_at: stored.made_at,
+        })
+    }
+
+    /// The public halves.
+    pub fn public(&self) -> (SigningPublicKey, KemPublicKey) {
+        (self.signing.public_key().clone(), self.kem.public_key().clone())
+    }
+
+    /// Name of the signing key.
+    pub fn kid(&self) -> Kid {
+        self.signing.public_key().kid()
+    }
+
+    /// When it was made.
+    pub fn made_at(&self) -> Moment {
+        self.made_at
+    }
+}
+
+impl Ring {
+    /// A ring with one new pair.
+    pub(super) fn generate(now: Moment) -> Result<Self, MeshError> {
+        Ok(Self { current: Arc::new(Pair::generate(now)?), earlier: vec![] })
+    }
+
+    /// The KEM key of that name.
+    pub(super) fn kem(&self, kid: &Kid) -> Option<&KemKey> {
+        let pairs = std::iter::once(&self.current).chain(&self.earlier);
+        pairs.map(|pair| &pair.kem).find(|kem| kem.public_key().kid() == *kid)
+    }
+
+    pub(super) fn write(&self) -> Result<Write, MeshError> {
+        let pairs = std::iter::once(&self.current).chain(&self.earlier).map(|pair| pair.store());
+        let pairs = pairs.collect::<Result<Vec<StoredPair>, _>>()?;
+        Ok(Write::Put { table: Table::Mesh, key: ROW.to_owned(), value: row::encode(&pairs)? })
+    }
+
+    fn followed_by(&self, next: Pair) -> Self {
+        let earlier = std::iter::once(&self.current).chain(&self.earlier).take(MAX_EARLIER).cloned().collect();
+        Self { current: Arc::new(next), earlier }
+    }
+}
+
+/// What is stored.
+pub(super) fn load(state: &State) -> Result<Option<Arc<Ring>>, MeshError> {
+    let Some(row) = state.get(Table::Mesh, ROW)? else { return Ok(None) };
+    let pairs: Vec<StoredPair> = row::decode(&row)?;
+    let mut pairs = pairs.iter().map(|stored| Pair::load(stored).map(Arc::new)).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let current = pairs.next();
+    Ok(current.map(|current| Arc::new(Ring { current, earlier: pairs.collect() })))
+}
+
+/// Makes the next pair and says so: the key before signs that it is the next, the next proves that it is held, and from then
+/// on the next signs. Keys, records, `change` and its events become durable together.
+pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, MeshError> {
+    let mesh = &keeper.mesh;
+    let turn = mesh.turn().await;
+    let now = clock::now();
+    let ring = mesh.keys().ok_or(MeshError::NotIn("none"))?;
+    let next = Pair::generate(now)?;
+    let (signing_key, kem_key) = next.public();
+    let node = keeper.host.node_id.clone();
+    let mut statement = HostKey { signing_key, kem_key, previous: ring.current.kid(), proof: [0; 64] };
+    statement.proof = next.signing.sign(&host_key_bytes(&node, &statement))?;
+    let name = key::host_key(&node, &next.kid());
+    let ring = Arc::new(ring.followed_by(next));
+    change.writes.push(ring.write()?);
+    let before = Arc::clone(&ring.earlier[0]);
+    let record = own_record(keeper, &ring.current)?;
+    let signed = vec![
+        Signed { draft: Draft::put(Collection::HostKeys, name, &statement)?, by: before },
+        Signed { draft: record, by: Arc::clone(&ring.current) },
+    ];
+    let committed = writing::write_signed(keeper, turn, signed, change, |held| held.keys = Some(ring)).await?;
+    *mesh.certificate.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    mesh.due.notify_one();
+    Ok(committed)
+}
+
+/// `nodes/<this host>` as it is to be with that pair.
+pub(super) fn own_record(keeper: &Keeper, pair: &Pair) -> Result<Draft, MeshError> {
+    let node = &keeper.host.node_id;
+    let policy = keeper.policy();
+    let record = Node {
+        addresses: policy.config.gossip.advertised(node),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        wire: super::situation::WIRE,
+        signing_kid: pair.kid(),
+        kem_kid: pair.kem.public_key().kid(),
+        wrapping_key: super::wrapping::held_version(keeper),
+    };
+    Draft::put(Collection::Nodes, node.as_str(), &record)
+}

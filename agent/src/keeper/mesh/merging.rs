@@ -1,0 +1,312 @@
+//! Taking what others said: every signature is verified here, whatever net says; all of it is durable before the answer.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::id::NodeId;
+use reverie_core::ipc::net::{Merged, Reply};
+use reverie_core::mesh::record::{Hash, Parsed, Verified};
+use reverie_core::mesh::set::{Keys, Merge, Refusal};
+use reverie_core::mesh::vector::VersionVector;
+use reverie_core::mesh::view::View;
+use reverie_core::moment::Moment;
+use reverie_crypto::aws::Aws;
+
+use super::founding::membership_of;
+use super::rows::Phase;
+use super::{CLONED, Core, Held, Mesh, clock};
+use crate::keeper::Keeper;
+use crate::keeper::state::{Change, StateError, Write};
+
+/// Records in one question.
+const MAX_RECORDS: usize = 65_536;
+/// Reasons told of.
+const MAX_REASONS: usize = 8;
+/// Fewer than this are verified by one thread.
+const WORTH_THREADS: usize = 16;
+
+/// What net handed over.
+pub(super) struct Handed {
+    pub(super) from: NodeId,
+    pub(super) records: Vec<Vec<u8>>,
+    pub(super) vector: VersionVector,
+}
+
+/// Verifies on all cores, then takes and stores. Goes on to its end even if nobody waits any more.
+pub(super) async fn merge(keeper: &Arc<Keeper>, handed: Handed) -> Reply {
+    if handed.records.len() > MAX_RECORDS {
+        return Reply::Refused { status: 413, message: format!("more than {MAX_RECORDS} records at once") };
+    }
+    let keeper = Arc::clone(keeper);
+    let task = async move {
+        let Ok(_turn) = keeper.mesh.verifying.acquire().await else { return stopping() };
+        let verifying = Arc::clone(&keeper);
+        let verified = tokio::task::spawn_blocking(move || {
+            let verified = verifying.mesh.verify(&handed.records);
+            (handed, verified)
+        });
+        let Ok((handed, verified)) = verified.await else { return stopping() };
+        take(&keeper, handed, verified).await
+    };
+    tokio::spawn(task).await.unwrap_or_else(|_| stopping())
+}
+
+fn stopping() -> Reply {
+    Reply::Failed { message: "the agent is stopping".to_owned() }
+}
+
+/// Records whose signature holds, by name. Of two signatures over one statement only the very bytes that were verified count.
+type VerifiedRecords = BTreeMap<Hash, Parsed>;
+
+impl Mesh {
+    fn verify(&self, records: &[Vec<u8>]) -> VerifiedRecords {
+        let (keys, parsed) = {
+            let held = self.read();
+            let Some(core) = &held.core else { return VerifiedRecords::new() };
+            let parsed = records.iter().filter_map(|record| Parsed::new(record).ok());
+            let new: Vec<Parsed> = parsed.filter(|parsed| core.set.standing_of(parsed).is_none()).collect();
+            (core.set.keys().clone(), new)
+        };
+        let answers = verify_on_all_cores(&keys, parsed);
+        answers.into_iter().filter_map(Result::ok).map(|verified| (verified.parsed().hash(), verified.parsed().clone())).collect()
+    }
+}
+
+fn verify_on_all_cores(keys: &Keys, records: Vec<Parsed>) -> Vec<Result<Verified, Refusal>> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
+    if records.len() < WORTH_THREADS || cores == 1 {
+        return records.into_iter().map(|record| keys.verify(record, &Aws)).collect();
+    }
+    let each = records.len().div_ceil(cores);
+    let mut parts: Vec<Vec<Parsed>> = vec![];
+    let mut records = records.into_iter();
+    loop {
+        let part: Vec<Parsed> = records.by_ref().take(each).collect();
+        if part.is_empty() {
+            break;
+        }
+        parts.push(part);
+    }
+    std::thread::scope(|scope| {
+        let work = |part: Vec<Parsed>| move || part.into_iter().map(|record| keys.verify(record, &Aws)).collect::<Vec<_>>();
+        let lengths: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(work(part))).collect();
+        let answers = threads.into_iter().zip(lengths).map(|(thread, length)| {
+            // A thread that failed verified nothing.
+            thread.join().unwrap_or_else(|_| (0..length).map(|_| Err(Refusal::BadSignature)).collect())
+        });
+        answers.flatten().collect()
+    })
+}
+
+/// What was taken, before it is durable.
+struct Taken {
+    merge: Merge,
+    own_unknown: bool,
+    events: Vec<Event>,
+    file: Vec<(u64, Vec<u8>)>,
+    drop: Vec<u64>,
+    wanted_anew: Vec<NodeId>,
+}
+
+async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -> Reply {
+    let mesh = &keeper.mesh;
+    let _turn = mesh.turn().await;
+    let now = clock::now();
+    let taken = {
+        let mut held = mesh.change();
+        if !matches!(held.phase, Phase::In | Phase::Cloned) {
+            return Reply::Failed { message: "this host is in no mesh".to_owned() };
+        }
+        let Some(core) = &mut held.core else { return Reply::Failed { message: "this host is in no mesh".to_owned() } };
+        let mut taken = core.take_all(&handed, &verified, now);
+        let mut noticed = mesh.noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let notices = noticed.look(&View::of(&core.set, now), &taken.merge, &core.node, now);
+        for notice in notices {
+            if let Some((subject, message)) = notice.alarm {
+                keeper.alarms.raise(subject, message);
+            }
+            taken.events.extend(notice.event);
+        }
+        taken
+    };
+    let Taken { merge, own_unknown, mut events, file, drop, wanted_anew } = taken;
+    mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
+    ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
+    events.extend(refusals(keeper, &handed.from, &merge, now));
+    let mut writes = vec![];
+    if own_unknown {
+        events.push(stop_writing(keeper, &handed.from, now));
+        if let Some(core) = &mesh.read().core
+            && let Ok(write) = membership_of(core, Phase::Cloned).write()
+        {
+            writes.push(write);
+        }
+    }
+    if !file.is_empty() || !drop.is_empty() {
+        writes.push(Write::Records { file: file.clone(), drop: drop.clone() });
+    }
+    let stored = match writes.is_empty() && events.is_empty() {
+        true => Ok(()),
+        false => keeper.commit(Change { writes, events }).await.map(|_| ()),
+    };
+    finish(keeper, &merge, stored, file, drop, wanted_anew)
+}
+
+fn finish(
+    keeper: &Keeper,
+    merge: &Merge,
+    stored: Result<(), StateError>,
+    file: Vec<(u64, Vec<u8>)>,
+    drop: Vec<u64>,
+    wanted_anew: Vec<NodeId>,
+) -> Reply {
+    let mesh = &keeper.mesh;
+    let mut held = mesh.change();
+    let Some(core) = &mut held.core else { return stopping() };
+    if let Err(error) = stored {
+        mesh.persist_errors.fetch_add(1, Ordering::Relaxed);
+        ::metrics::counter!("reverie_mesh_persist_errors_total").increment(1);
+        core.unsaved.extend(file);
+        core.rows.restore(drop);
+        return Reply::Failed { message: error.to_string() };
+    }
+    core.settle();
+    let (digest, vector) = core.durable.clone();
+    std::mem::drop(held);
+    if !merge.taken.is_empty() {
+        mesh.merged.fetch_add(merge.taken.len() as u64, Ordering::Relaxed);
+        ::metrics::counter!("reverie_mesh_records_merged_total").increment(merge.taken.len() as u64);
+        mesh.publish();
+    }
+    let reason = |(author, why): &(Option<NodeId>, Refusal)| match author {
+        Some(author) => format!("{author}: {why}"),
+        None => why.to_string(),
+    };
+    Reply::Merged(Merged {
+        taken: u32::try_from(merge.taken.len()).unwrap_or(u32::MAX),
+        known: u32::try_from(merge.known).unwrap_or(u32::MAX),
+        refused: merge.refused.iter().take(MAX_REASONS).map(reason).collect(),
+        wanted_anew,
+        digest,
+        vector,
+    })
+}
+
+impl Core {
+    fn take_all(&mut self, handed: &Handed, verified: &VerifiedRecords, now: Moment) -> Taken {
+        let forks_before: Vec<NodeId> = self.set.evidence().keys().cloned().collect();
+        let own_unknown = self.own_unknown(handed);
+        let merge = self.set.merge_with(&handed.records, |keys, asked| {
+            let known = |parsed: &Parsed| verified.get(&parsed.hash()).is_some_and(|known| known.bytes() == parsed.bytes());
+            let (mut answers, mut rest, mut places) = (vec![], vec![], vec![]);
+            for (place, parsed) in asked.into_iter().enumerate() {
+                match known(&parsed) {
+                    true => answers.push(Some(Ok(parsed.trusted()))),
+                    false => {
+                        answers.push(None);
+                        rest.push(parsed);
+                        places.push(place);
+                    }
+                }
+            }
+            for (place, answer) in places.into_iter().zip(verify_on_all_cores(keys, rest)) {
+                answers[place] = Some(answer);
+            }
+            answers.into_iter().map(|answer| answer.unwrap_or(Err(Refusal::BadSignature))).collect()
+        });
+        for parsed in &merge.taken {
+            if let Ok(fields) = parsed.fields() {
+                self.author.hear(fields.stamp, now);
+            }
+        }
+        let own_unknown = own_unknown || merge.taken.iter().any(|parsed| *parsed.author() == self.node);
+        if own_unknown {
+            // So that a new epoch lies beyond.
+            let heard = merge.taken.iter().filter(|parsed| *parsed.author() == self.node).map(Parsed::position).max();
+            if let Some(position) = heard {
+                self.author.hear_own(position);
+            }
+        }
+        let mut wanted_anew: Vec<NodeId> = merge.forks.iter().filter(|fork| !forks_before.contains(fork)).cloned().collect();
+        // Only a claim, until a record shows it.
+        if self.is_foreign(handed.vector.get(&self.node)) && !own_unknown && !wanted_anew.contains(&self.node) {
+            wanted_anew.push(self.node.clone());
+        }
+        let (file, drop) = self.to_store(&merge);
+        Taken { merge, own_unknown, events: vec![], file, drop, wanted_anew }
+    }
+
+    /// Rows for what was taken, and for what an earlier failure left.
+    fn to_store(&mut self, merge: &Merge) -> (Vec<(u64, Vec<u8>)>, Vec<u64>) {
+        let mut file = std::mem::take(&mut self.unsaved);
+        file.extend(merge.taken.iter().map(|parsed| (self.rows.add(&parsed.hash()), parsed.bytes().to_vec())));
+        merge.displaced.iter().for_each(|hash| self.rows.displace(hash));
+        let drop = self.rows.take_stale();
+        if !drop.is_empty() {
+            let gone: std::collections::BTreeSet<u64> = drop.iter().copied().collect();
+            file.retain(|(number, _)| !gone.contains(number));
+        }
+        (file, drop)
+    }
+
+    /// A position of ours that we never wrote.
+    fn is_foreign(&self, position: reverie_core::mesh::vector::Position) -> bool {
+        let ours = self.author.position();
+        position > self.before && (position.epoch != ours.epoch || position.seq > ours.seq)
+    }
+
+    /// A record of ours, validly signed, that we never wrote: also one that a later one would hide.
+    fn own_unknown(&self, handed: &Handed) -> bool {
+        handed.records.iter().filter_map(|record| Parsed::new(record).ok()).any(|parsed| {
+            *parsed.author() == self.node && self.is_foreign(parsed.position()) && self.set.keys().verify(parsed, &Aws).is_ok()
+        })
+    }
+}
+
+impl Held {
+    pub(super) fn is_cloned(&self) -> bool {
+        self.phase == Phase::Cloned
+    }
+}
+
+/// Stops at once; durable with the merge.
+fn stop_writing(keeper: &Keeper, from: &NodeId, now: Moment) -> Event {
+    let mesh = &keeper.mesh;
+    mesh.change().phase = Phase::Cloned;
+    raise_cloned(keeper);
+    let subject = Subject { object: Some(keeper.host.node_id.to_string()), ..Subject::default() };
+    let reason = Some(format!("{from} has records of this host that it did not write: it was copied or restored"));
+    Event { time: now, kind: Kind::CloneFound, outcome: Outcome::Failed, actor: Actor::Agent, subject, reason }
+}
+
+/// Raises the alarm that stands until an administrator resumes.
+pub(super) fn raise_cloned(keeper: &Keeper) {
+    keeper.alarms.raise(CLONED, super::MeshError::Cloned.to_string());
+}
+
+/// Signatures that do not hold are worth an event, within the budget; records that wait for a key are not.
+fn refusals(keeper: &Keeper, from: &NodeId, merge: &Merge, now: Moment) -> Option<Event> {
+    let serious = |why: &Refusal| matches!(why, Refusal::BadSignature | Refusal::Malformed(_) | Refusal::Limit);
+    let mut refused = merge.refused.iter().filter(|(_, why)| serious(why));
+    let (author, why) = refused.next()?;
+    let others = refused.count();
+    let author = author.as_ref().map_or_else(|| "unreadable".to_owned(), ToString::to_string);
+    let reason = match others {
+        0 => format!("{why} (from {from})"),
+        others => format!("{why} (from {from}, and {others} more)"),
+    };
+    let subject = Subject { object: Some(author), ..Subject::default() };
+    let event = Event {
+        time: now,
+        kind: Kind::RecordRefused,
+        outcome: Outcome::Denied,
+        actor: Actor::Agent,
+        subject,
+        reason: Some(reason),
+    };
+    keeper.denials.admit_peer(event)
+}

@@ -1,0 +1,106 @@
+//! What an administrator should hear of: hosts that came, went or rose, histories that split, audit logs that shrank.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reverie_core::audit::{Actor, Event, Hash, Kind, Outcome, SignedHead, Subject};
+use reverie_core::id::NodeId;
+use reverie_core::mesh::collection::{AuditHead, Collection, Standing};
+use reverie_core::mesh::crypto::Kid;
+use reverie_core::mesh::set::Merge;
+use reverie_core::mesh::view::View;
+use reverie_core::moment::Moment;
+
+/// How things stood at the last look.
+#[derive(Default)]
+pub(super) struct Noticed {
+    standing: BTreeMap<NodeId, Option<Standing>>,
+    forks: BTreeSet<NodeId>,
+    heads: BTreeMap<NodeId, Shown>,
+}
+
+/// The head of its audit log that a host showed, and the key it used in the mesh then: whoever lost its disk comes back with
+/// another, and with an empty log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    seq: u64,
+    hash: Hash,
+    kid: Option<Kid>,
+}
+
+/// Something to be told.
+pub(super) struct Notice {
+    pub(super) event: Option<Event>,
+    pub(super) alarm: Option<(String, String)>,
+}
+
+impl Noticed {
+    pub(super) fn at_start(view: &View<'_>) -> Self {
+        Self { standing: standing(view), forks: view.evidence().keys().cloned().collect(), heads: heads(view) }
+    }
+
+    /// What a merge changed. Costs what could have changed.
+    pub(super) fn look(&mut self, view: &View<'_>, merge: &Merge, me: &NodeId, now: Moment) -> Vec<Notice> {
+        let touched: BTreeSet<Collection> =
+            merge.taken.iter().filter_map(|parsed| parsed.fields().ok().map(|fields| fields.collection)).collect();
+        let mut notices = vec![];
+        if [Collection::Admissions, Collection::HostKeys, Collection::Evictions].iter().any(|kind| touched.contains(kind)) {
+            let standing = standing(view);
+            notices.extend(standing.iter().filter_map(|(node, now_is)| {
+                let before = self.standing.get(node);
+                let (kind, reason) = match (before.copied().flatten(), *now_is) {
+                    (None, Some(_)) => (Kind::HostAdmitted, "admitted, as the mesh says"),
+                    (Some(_), None) if node == me => (Kind::MeshEvicted, "put out of the mesh"),
+                    (Some(_), None) => (Kind::HostEvicted, "out, as the mesh says"),
+                    (Some(Standing::Member), Some(Standing::Authority)) => (Kind::HostPromoted, "an authority, as the mesh says"),
+                    _ => return None,
+                };
+                Some(Notice { event: Some(event(now, kind, Outcome::Done, node, reason.to_owned())), alarm: None })
+            }));
+            self.standing = standing;
+        }
+        for node in view.evidence().keys() {
+            if self.forks.insert(node.clone()) {
+                let reason = format!("two histories of {node} exist: it was copied or restored, or its key is in other hands");
+                let event = event(now, Kind::ForkFound, Outcome::Failed, node, reason.clone());
+                let alarm =
+                    Some((format!("mesh, records of {node}"), format!("{reason}; look at that host, and evict it if in doubt")));
+                notices.push(Notice { event: Some(event), alarm });
+            }
+        }
+        if touched.contains(&Collection::AuditHeads) {
+            let heads = heads(view);
+            for (node, shown) in &heads {
+                let Some(before) = self.heads.get(node).filter(|before| before.kid == shown.kid) else { continue };
+                if shown.seq < before.seq || (shown.seq == before.seq && shown.hash != before.hash) {
+                    let reason = format!(
+                        "its audit log ended at event {} ({}) and now shows event {} ({}): it was rewritten or put back",
+                        before.seq, before.hash, shown.seq, shown.hash
+                    );
+                    let event = event(now, Kind::AuditRewritten, Outcome::Failed, node, reason.clone());
+                    notices.push(Notice { event: Some(event), alarm: Some((format!("mesh, audit log of {node}"), reason)) });
+                }
+            }
+            self.heads = heads;
+        }
+        notices
+    }
+}
+
+fn event(time: Moment, kind: Kind, outcome: Outcome, node: &NodeId, reason: String) -> Event {
+    let subject = Subject { object: Some(node.to_string()), ..Subject::default() };
+    Event { time, kind, outcome, actor: Actor::Agent, subject, reason: Some(reason) }
+}
+
+fn standing(view: &View<'_>) -> BTreeMap<NodeId, Option<Standing>> {
+    view.members().hosts().iter().map(|(node, member)| (node.clone(), member.standing)).collect()
+}
+
+fn heads(view: &View<'_>) -> BTreeMap<NodeId, Shown> {
+    let shown = view.entries(Collection::AuditHeads).filter_map(|value| {
+        let head: AuditHead = minicbor::decode(value.bytes).ok()?;
+        let signed: SignedHead = serde_json::from_str(&head.signed).ok()?;
+        let kid = view.members().get(value.author).and_then(|member| member.keys.last()).map(|key| key.signing_key.kid());
+        Some((value.author.clone(), Shown { seq: signed.head.seq, hash: signed.head.hash, kid }))
+    });
+    shown.collect()
+}

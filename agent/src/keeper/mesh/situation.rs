@@ -1,0 +1,182 @@
+//! What net works from: made anew from the view, the configuration and the admission when one of them changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reverie_core::config::Gossip;
+use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, RoundSettings, Situation};
+use reverie_core::mesh::crypto::Kid;
+use reverie_core::mesh::view::{Host as Member, View};
+
+use super::admission::Admission;
+use super::rows::Phase;
+use super::{Keeper, certificate, clock, topology};
+use crate::ops::host::Host;
+
+/// The newest wire version that this agent speaks.
+pub(super) const WIRE: u16 = 1;
+/// So long further changes are waited for, before net is told.
+const DEBOUNCE: Duration = Duration::from_millis(2);
+/// At least so often is looked: the clock may jump, and certificates age.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Before anything is known; nobody waits for it yet.
+pub(super) fn none(host: &Host) -> Situation {
+    Situation {
+        number: 1,
+        trust_domain: host.trust_domain.clone(),
+        mesh: None,
+        settings: settings(&Gossip::default(), None),
+        peers: vec![],
+        refused: vec![],
+        digest: [0; 32],
+        vector: Default::default(),
+        own: Default::default(),
+        tasks: vec![],
+    }
+}
+
+/// Has the situation follow. Never ends.
+pub async fn follow(keeper: Arc<Keeper>) {
+    let (mut policies, mut trust) = (keeper.watch_policy(), keeper.watch_issuers());
+    loop {
+        policies.mark_unchanged();
+        trust.mark_unchanged();
+        if let Err(error) = certificate::bring_up_to_date(&keeper).await {
+            keeper.alarms.raise(certificate::SUBJECT, error.to_string());
+        }
+        renew(&keeper);
+        let now = clock::now();
+        let due = keeper.mesh.look(|view| view.next_due()).flatten();
+        let wait = due.map_or(LOOK_EVERY, |due| due.since(now)).clamp(Duration::from_millis(1), LOOK_EVERY);
+        tokio::select! {
+            () = keeper.mesh.due.notified() => {}
+            changed = policies.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                topology::read_files(&keeper).await;
+            }
+            changed = trust.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {
+                // What was held back enters the view when its time has come.
+                if due.is_some_and(|due| due <= clock::now()) {
+                    keeper.mesh.changes.send_modify(|number| *number += 1);
+                }
+            }
+        }
+        tokio::time::sleep(DEBOUNCE).await;
+    }
+}
+
+/// Tells net, if anything is different.
+fn renew(keeper: &Keeper) {
+    let next = build(keeper);
+    keeper.mesh.situation.send_if_modified(|current| {
+        let next = Situation { number: current.number, ..next };
+        if **current == next {
+            return false;
+        }
+        *current = Arc::new(Situation { number: next.number + 1, ..next });
+        true
+    });
+}
+
+fn build(keeper: &Keeper) -> Situation {
+    let policy = keeper.policy();
+    let gossip = &policy.config.gossip;
+    let mesh = &keeper.mesh;
+    let (now, node) = (clock::now(), &keeper.host.node_id);
+    let admission = mesh.admission(gossip);
+    let certificate_chain = mesh.certificate_chain();
+    let held = mesh.read();
+    let mut situation = Situation {
+        number: 0,
+        trust_domain: keeper.host.trust_domain.clone(),
+        mesh: None,
+        settings: settings(gossip, mesh.topology_settings(gossip)),
+        peers: vec![],
+        refused: vec![],
+        digest: [0; 32],
+        vector: Default::default(),
+        own: Default::default(),
+        tasks: mesh.tasks.list(),
+    };
+    let (Some(ring), Some(core)) = (&held.keys, &held.core) else { return situation };
+    if !matches!(held.phase, Phase::In | Phase::Cloned) {
+        return situation;
+    }
+    let view = View::of(&core.set, now);
+    let (signing_key, kem_key) = ring.current.public();
+    situation.mesh = Some(MeshIdentity {
+        mesh: core.mesh,
+        node: node.clone(),
+        signing_key,
+        kem_key,
+        certificate_chain,
+        registered: view.get(reverie_core::mesh::collection::Collection::Nodes, node.as_str()).is_some(),
+        epoch: core.author.position().epoch,
+    });
+    (situation.digest, situation.vector) = core.durable.clone();
+    situation.own = core.own();
+    for host in view.hosts().filter(|host| host.node != *node) {
+        match why_refused(&host, &admission) {
+            None => situation.peers.push(peer(host)),
+            Some(why) => situation.refused.extend(kids(&view, &host).into_iter().map(|kid| (kid, why.clone()))),
+        }
+    }
+    situation
+}
+
+/// Every key it ever had.
+fn kids(view: &View<'_>, host: &Member) -> Vec<Kid> {
+    view.members().get(&host.node).map(|member| member.kids.clone()).unwrap_or_default()
+}
+
+fn why_refused(host: &Member, admission: &Admission) -> Option<String> {
+    match (host.standing, &host.evicted) {
+        (None, Some(evicted)) if evicted.left => Some(format!("{} left the mesh", host.node)),
+        (None, _) => {
+            Some(format!("{} was put out of the mesh; `agentctl mesh readmit` on an authority lets it in again", host.node))
+        }
+        (Some(_), _) if !admission.admits(&host.node) => {
+            Some(format!("{} is neither in allowed_node_ids nor in the topology", host.node))
+        }
+        (Some(_), _) => None,
+    }
+}
+
+fn peer(host: Member) -> Peer {
+    let current = host.keys.first();
+    Peer {
+        kem_key: current.and_then(|key| key.kem_key.clone()),
+        signing_keys: host.keys.iter().map(|key| key.signing_key.clone()).collect(),
+        addresses: host.record.as_ref().map(|record| record.addresses.clone()).unwrap_or_default(),
+        wire: host.record.as_ref().map_or(WIRE, |record| record.wire.min(WIRE)),
+        // Whoever has none is among the refused.
+        standing: host.standing.unwrap_or(reverie_core::mesh::collection::Standing::Member),
+        node: host.node,
+    }
+}
+
+fn settings(gossip: &Gossip, topology: Option<reverie_core::ipc::net::TopologySettings>) -> NetSettings {
+    NetSettings {
+        listen: gossip.listen.clone(),
+        max_message: gossip.max_message_bytes,
+        public_stats: gossip.public_stats,
+        max_connections: gossip.max_connections,
+        max_waiters: (gossip.max_waiters, gossip.max_waiters_per_address),
+        max_wait_ms: u32::try_from(gossip.max_wait.0.as_millis()).unwrap_or(u32::MAX),
+        rate_per_second: gossip.rate_per_second,
+        allowed: gossip.allowed_node_ids.clone(),
+        topology,
+        round: RoundSettings {
+            slide_ms: gossip.slide_ms,
+            slide_max_ms: gossip.slide_max_ms,
+            anti_entropy_ms: gossip.anti_entropy_ms,
+            fan_out_all: gossip.fan_out_all,
+            back_off_max_ms: gossip.back_off_max_ms,
+            exchange_ms: gossip.exchange_ms,
+        },
+    }
+}
