@@ -21,6 +21,10 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     let issuers = keeper.issuers();
     let intermediate_ends = ca::issuing_intermediate(&issuers.stored.record, now).map(|known| known.validity.not_after);
     let peers = mesh.peers().clone();
+    let (topology_at, topology_error) = {
+        let known = mesh.topology();
+        (known.at, known.error.clone())
+    };
     let mut status = MeshStatus {
         trust_domain: keeper.host.trust_domain.to_string(),
         node_id: keeper.host.node_id.clone(),
@@ -37,8 +41,8 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
         intermediate_ends,
         listen: gossip.listen.iter().map(ToString::to_string).collect(),
         admission: Admission::describe(gossip).to_owned(),
-        topology_at: mesh.topology().at,
-        topology_error: mesh.topology().error.clone(),
+        topology_at,
+        topology_error,
         hosts: vec![],
     };
     let held = mesh.read();
