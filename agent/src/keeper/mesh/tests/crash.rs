@@ -60,13 +60,20 @@ fn kill_9_loses_no_acknowledged_record_and_never_reuses_a_position() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (begun, begins) = std::sync::mpsc::channel();
+        // At odd times after its first word, however slow the machine; now and then while it opens.
+        let patience = if round % 5 == 4 { Duration::from_millis(20 * round) } else { Duration::from_secs(60) };
         let killer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_micros(60_000 + round * 7_919 % 150_000));
+            let _ = begins.recv_timeout(patience);
+            std::thread::sleep(Duration::from_micros(round * 7_919 % 150_000));
             child.kill().unwrap();
             child.wait().unwrap();
         });
         for line in lines.by_ref().map_while(Result::ok) {
             let words: Vec<&str> = line.split(' ').collect();
+            if words[0] == "heard" {
+                let _ = begun.send(());
+            }
             match words[..] {
                 ["heard", position] => {
                     // The last line may be torn.
