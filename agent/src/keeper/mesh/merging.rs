@@ -236,12 +236,12 @@ impl Core {
         if self.is_foreign(handed.vector.get(&self.node)) && !own_unknown && !wanted_anew.contains(&self.node) {
             wanted_anew.push(self.node.clone());
         }
-        let (file, drop) = self.to_store(&merge);
+        let (file, drop) = self.rows_of(&merge);
         Taken { merge, own_unknown, events: vec![], file, drop, wanted_anew }
     }
 
     /// Rows for what was taken, and for what an earlier failure left.
-    fn to_store(&mut self, merge: &Merge) -> (Vec<(u64, Vec<u8>)>, Vec<u64>) {
+    fn rows_of(&mut self, merge: &Merge) -> (Vec<(u64, Vec<u8>)>, Vec<u64>) {
         let mut file = std::mem::take(&mut self.unsaved);
         file.extend(merge.taken.iter().map(|parsed| (self.rows.add(&parsed.hash()), parsed.bytes().to_vec())));
         merge.displaced.iter().for_each(|hash| self.rows.displace(hash));

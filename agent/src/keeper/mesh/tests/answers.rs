@@ -81,7 +81,7 @@ async fn an_envelope_sealed_to_the_key_before_a_rotation_still_opens() {
     let draft = envelope::draft(&Aws, &before, b"a word").unwrap();
     let der = {
         let ring = member.mesh.keys().unwrap();
-        let signature = ring.current.signing.sign_der(&envelope::signed_attributes(&draft.digest())).unwrap();
+        let signature = ring.current.signing.sign_der(&envelope::signed_attributes(draft.digest())).unwrap();
         draft.finish(&ring.current.kid(), &signature).unwrap()
     };
     let parsed = envelope::parse(&der, 1 << 20).unwrap();
