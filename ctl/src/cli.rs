@@ -80,6 +80,10 @@ enum Verb {
     Token(verb::token::Verb),
     Watch(verb::watch::Args),
     #[command(subcommand)]
+    Mesh(verb::mesh::Verb),
+    #[command(subcommand)]
+    Client(verb::client::Verb),
+    #[command(subcommand)]
     Audit(verb::audit::Verb),
     #[command(subcommand)]
     Config(verb::config::Verb),
@@ -130,6 +134,8 @@ impl Cli {
             Verb::Secret(verb) => verb.run(session).await,
             Verb::Token(verb) => verb.run(session).await,
             Verb::Watch(args) => args.run(session).await,
+            Verb::Mesh(verb) => verb.run(session).await,
+            Verb::Client(verb) => verb.run(session).await,
             Verb::Audit(verb) => verb.run(session).await,
             Verb::Config(verb) => verb.run(session),
             Verb::Bench(verb) => verb.run(session).await,
@@ -160,7 +166,8 @@ pub(crate) fn usage(error: &clap::Error) -> Failure {
     let mut suggestions = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue].iter();
     let suggestion = suggestions.find_map(|kind| match error.get(*kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        // The likeliest is the last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned(),
         _ => None,
     });
     let advice = match (suggestion, text.split("Usage: ").nth(1).and_then(|usage| usage.lines().next())) {

@@ -13,6 +13,8 @@ mod failure;
 mod golden;
 mod issue_output;
 mod layout;
+mod mesh_health;
+mod own_agent;
 mod presented;
 mod screen;
 mod secret_input;

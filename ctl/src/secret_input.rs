@@ -12,6 +12,19 @@ use crate::failure::{Exit, Failure};
 /// The largest value the agent seals.
 const MAX_BYTES: usize = 64 << 10;
 
+/// One line: from standard input, or typed without echo. `what` is missing where there is none, and `advice` is what to try.
+pub(crate) fn line(question: &str, what: &str, advice: &str) -> Result<Zeroizing<String>, Failure> {
+    let bytes = match std::io::stdin().is_terminal() {
+        true => prompt(question)?,
+        false => read_all(std::io::stdin().lock(), "standard input")?,
+    };
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    match text.is_empty() || text.contains(char::is_control) {
+        true => Err(Failure::new(Exit::Data, format_args!("{what} is missing")).advise(advice)),
+        false => Ok(Zeroizing::new(text.to_owned())),
+    }
+}
+
 /// Reads the value.
 pub(crate) fn read(file: Option<&Path>, trim: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut value = match file {
@@ -91,7 +104,7 @@ fn prompt(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     eprintln!();
     match typed.map_err(|error| broken(&error))? {
         Some(line) => Ok(line),
-        None => Err(Failure::new(Exit::TempFail, "interrupted; nothing was sealed")),
+        None => Err(Failure::new(Exit::TempFail, "interrupted; nothing was done")),
     }
 }
 

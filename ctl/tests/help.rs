@@ -38,6 +38,22 @@ const VERBS: &[&str] = &[
     "token revoke",
     "token key",
     "watch",
+    "mesh",
+    "mesh status",
+    "mesh peers",
+    "mesh init",
+    "mesh invite",
+    "mesh join",
+    "mesh promote",
+    "mesh evict",
+    "mesh readmit",
+    "mesh leave",
+    "mesh rotate",
+    "mesh resume",
+    "mesh limits",
+    "client",
+    "client put",
+    "client rm",
     "audit",
     "audit tail",
     "audit verify",
@@ -49,6 +65,7 @@ const VERBS: &[&str] = &[
     "bench",
     "bench whoami",
     "bench issue",
+    "bench converge",
     "completions",
     "man",
     "openapi",
@@ -87,7 +104,7 @@ fn every_shell_has_its_completions() {
     let transcript = Transcript::alone();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = transcript.run_silently(&["completions", shell], "");
-        assert!(run.exit == 0 && run.out.contains("attenuate"), "{shell}: {}", run.err);
+        assert!(run.exit == 0 && run.out.contains("attenuate") && run.out.contains("readmit"), "{shell}: {}", run.err);
     }
 }
 

@@ -11,6 +11,7 @@ mod errors;
 mod files;
 mod golden;
 mod help;
+mod mesh;
 mod tokens;
 mod transcript;
 mod verbs;

@@ -1,12 +1,14 @@
 //! Benchmarks: the agent against a bare counterpart, in the same run, in turns.
 
 mod bare;
+mod converge;
 mod echo;
 mod figures;
 mod issue;
 mod load;
 mod whoami;
 
+pub(crate) use converge::{Plan as ConvergePlan, run as converge};
 pub(crate) use echo::serve as serve_echo;
 pub(crate) use issue::{Plan, run as issue};
 pub(crate) use whoami::run as whoami;

@@ -44,7 +44,7 @@ impl<'a> Call<'a> {
         Self { operation, name: "", query: String::new(), body: None, token: None }
     }
 
-    /// Fills `{name}`. The name was parsed as an identity or secret name, so it needs no escaping.
+    /// Fills the path's parameter. The name was parsed (identity, secret, host, client), so it needs no escaping.
     #[must_use]
     pub(crate) fn named(self, name: &'a str) -> Self {
         Self { name, ..self }
@@ -70,7 +70,10 @@ impl<'a> Call<'a> {
     }
 
     fn target(&self) -> String {
-        let path = self.operation.path().replace("{name}", self.name);
+        let path = match self.operation.path().split_once('{') {
+            Some((before, rest)) => format!("{before}{}{}", self.name, rest.split_once('}').map_or("", |(_, after)| after)),
+            None => self.operation.path().to_owned(),
+        };
         if self.query.is_empty() { path } else { format!("{path}?{}", self.query) }
     }
 

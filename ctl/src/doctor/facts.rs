@@ -1,6 +1,7 @@
 //! Everything the checks look at, gathered beforehand, so that each check is a function of it.
 
 use reverie_core::api::admin::{AllIdentities, AuditVerdict, Status};
+use reverie_core::api::mesh::MeshStatus;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 
@@ -19,6 +20,7 @@ pub(crate) struct Facts {
     pub(crate) status: Result<Status, Failure>,
     pub(crate) identities: Option<AllIdentities>,
     pub(crate) audit: Option<Result<AuditVerdict, Failure>>,
+    pub(crate) mesh: Option<MeshStatus>,
     /// Roots the agent hands out.
     pub(crate) roots: Vec<Validity>,
     /// Revocation lists: `thisUpdate` to `nextUpdate`.

@@ -18,9 +18,10 @@ pub(crate) async fn gather(session: &Session) -> Facts {
     let client = &session.client;
     let agent = client.call::<Whoami>(Call::of(Operation::Whoami)).await.map(drop);
     let status = client.call::<reverie_core::api::admin::Status>(Call::of(Operation::Status)).await;
-    let (mut identities, mut audit) = (None, None);
+    let (mut identities, mut audit, mut mesh) = (None, None, None);
     if status.is_ok() {
         identities = client.call(Call::of(Operation::AllIdentities)).await.ok();
+        mesh = client.call(Call::of(Operation::Mesh)).await.ok();
         audit = Some(client.call(Call::of(Operation::AuditVerify)).await);
     }
     // The agent knows best which file it reads.
@@ -39,6 +40,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
         agent,
         identities,
         audit,
+        mesh,
         roots: roots(client).await,
         crls: crls(client).await,
         kernel: host::kernel(),

@@ -44,4 +44,6 @@ pub(crate) fn render(findings: &[Finding]) -> String {
 }
 
 #[cfg(test)]
+mod mesh_tests;
+#[cfg(test)]
 mod tests;

@@ -10,9 +10,9 @@ use super::*;
 use crate::failure::{Exit, Failure};
 use crate::layout::{Layout, Scope};
 
-const NOW: Moment = Moment::from_secs(1_800_000_000);
+pub(super) const NOW: Moment = Moment::from_secs(1_800_000_000);
 
-const fn days(days: i64) -> Moment {
+pub(super) const fn days(days: i64) -> Moment {
     Moment::from_secs(1_800_000_000 + days * 86_400)
 }
 
@@ -60,7 +60,15 @@ fn verdict(faults: serde_json::Value) -> reverie_core::api::admin::AuditVerdict 
     .unwrap()
 }
 
-fn sound() -> Facts {
+fn no_mesh() -> reverie_core::api::mesh::MeshStatus {
+    serde_json::from_value(serde_json::json!({
+        "trust_domain": "example.org", "node_id": "host1.example.org", "state": "none", "records": 0, "record_bytes": 0,
+        "counts": {}, "wrapping_key": null, "newest_wrapping_key": null, "intermediate_ends": null, "listen": [],
+        "admission": "admissions", "hosts": [] }))
+    .unwrap()
+}
+
+pub(super) fn sound() -> Facts {
     let run = "/run/reverie".to_owned();
     Facts {
         now: NOW,
@@ -77,6 +85,7 @@ fn sound() -> Facts {
         status: Ok(status()),
         identities: Some(identity(certificate(days(1), days(3)))),
         audit: Some(Ok(verdict(serde_json::json!([])))),
+        mesh: Some(no_mesh()),
         roots: vec![Validity { not_before: days(-10), not_after: days(355) }],
         crls: vec![Validity { not_before: days(-1), not_after: days(29) }],
         kernel: Some((6, 12)),
@@ -288,7 +297,7 @@ fn without_permission_the_rest_is_skipped_and_nothing_fails() {
 #[test]
 fn an_agent_that_is_away_is_the_first_thing_said() {
     let away = || Failure::new(Exit::Unavailable, "there is no agent at /run/reverie/agent.sock").advise("start it");
-    let facts = Facts { agent: Err(away()), status: Err(away()), identities: None, audit: None, ..sound() };
+    let facts = Facts { agent: Err(away()), status: Err(away()), identities: None, audit: None, mesh: None, ..sound() };
     let findings = examine(&facts);
     assert_eq!((findings[0].check, findings[0].level, exit_code(&findings)), ("agent", Level::Fail, 1));
     crate::golden::assert_golden("doctor", &anstream::adapter::strip_str(&render(&findings)).to_string());

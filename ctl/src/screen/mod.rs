@@ -1,13 +1,15 @@
 //! What goes to standard output: tables and fields for people, JSON for programs.
 
+mod consent;
 mod escape;
 mod table;
 
 use std::io::{IsTerminal, Write};
 
+pub(crate) use consent::consents;
 pub(crate) use escape::{plain, plain_block};
 use serde::Serialize;
-pub(crate) use table::Table;
+pub(crate) use table::{Paint, Table};
 
 use crate::failure::{Exit, Failure, Outcome};
 

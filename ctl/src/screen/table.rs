@@ -1,9 +1,18 @@
 //! Tables that fit the terminal.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, ContentArrangement};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement};
 
 use super::plain;
+
+/// The colour of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Paint {
+    None,
+    Red,
+    Yellow,
+    Dim,
+}
 
 /// A table without lines. Every cell is escaped.
 pub(crate) struct Table {
@@ -27,6 +36,20 @@ impl Table {
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows += 1;
         self.inner.add_row(cells.map(|cell| Cell::new(plain(&cell))));
+    }
+
+    /// A row in one colour, on a terminal.
+    pub(crate) fn painted<const N: usize>(&mut self, paint: Paint, cells: [String; N]) {
+        self.rows += 1;
+        self.inner.add_row(cells.map(|cell| {
+            let cell = Cell::new(plain(&cell));
+            match paint {
+                Paint::None => cell,
+                Paint::Red => cell.fg(Color::Red),
+                Paint::Yellow => cell.fg(Color::Yellow),
+                Paint::Dim => cell.add_attribute(Attribute::Dim),
+            }
+        }));
     }
 
     pub(crate) fn render(&self) -> String {

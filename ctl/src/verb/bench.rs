@@ -1,11 +1,12 @@
 //! `agentctl bench`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reverie_core::id::IdentityName;
 
 use crate::bench;
-use crate::cli::Session;
+use crate::cli::{Session, span};
 use crate::failure::Outcome;
 
 /// Measure the agent against a bare counterpart, in the same run
@@ -38,6 +39,21 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "DIR")]
         commit_dir: Option<PathBuf>,
     },
+    /// How long a write on this host takes until every other host of its mesh has it
+    Converge {
+        /// Start so many agents on the loopback, in a scratch directory, instead of measuring this host's mesh
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=50))]
+        local: Option<u8>,
+        /// How many writes
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        writes: u32,
+        /// Quiet time before each
+        #[arg(long, value_name = "SPAN", default_value = "200ms", value_parser = span)]
+        pause: Duration,
+        /// With --local: the agent's program [default: reverie-agent beside this program, else on the PATH]
+        #[arg(long, value_name = "FILE", requires = "local")]
+        agent: Option<PathBuf>,
+    },
     /// The bare echo server of `bench`
     #[command(hide = true)]
     EchoServer {
@@ -56,6 +72,9 @@ impl Verb {
             }
             Self::Issue { callers, seconds, identity, commit_dir } => {
                 bench::issue(session, bench::Plan { callers: callers.into(), seconds, identity, commit_dir }).await
+            }
+            Self::Converge { local, writes, pause, agent } => {
+                bench::converge(session, bench::ConvergePlan { local, writes, pause, agent }).await
             }
             Self::EchoServer { socket, length } => bench::serve_echo(&socket, usize::try_from(length).unwrap_or(0)),
         }

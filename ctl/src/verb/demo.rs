@@ -2,24 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reverie_core::api::Operation;
 use reverie_core::api::admin::{AuditVerdict, RotateRequest, Rotated, SealRequest, SecretSummary};
-use reverie_core::api::local::{Certificate, IssueRequest, SecretValue, Whoami};
+use reverie_core::api::local::{Certificate, IssueRequest, SecretValue};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Session;
 use crate::client::{Call, Client};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::layout::{Hints, Layout, Scope};
+use crate::own_agent::{Agent, PATIENCE, Scratch, answered};
 use crate::screen::{GREEN, RESET, plain};
-
-/// How long the agent may take to start, and files to appear.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Start an agent of its own in a scratch directory, show the main job with it, and clear it away
 #[derive(Debug, clap::Args)]
@@ -41,8 +38,8 @@ impl Args {
         let caught = |kind| signal(kind).map_err(|error| Failure::new(Exit::Internal, error));
         let (mut interrupt, mut terminate) = (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
         let mut hangup = caught(SignalKind::hangup())?;
-        let scratch = Scratch::new()?;
-        let _agent = Agent::start(self.agent, &scratch.0)?;
+        let scratch = Scratch::new("reverie-demo")?;
+        let _agent = Agent::start(self.agent, scratch.path(), &configuration(scratch.path()))?;
         tokio::select! {
             outcome = tour(session, &scratch) => outcome,
             _ = interrupt.recv() => Err(Failure::new(Exit::TempFail, "interrupted").advise("run it again")),
@@ -53,7 +50,7 @@ impl Args {
 }
 
 async fn tour(session: &Session, scratch: &Scratch) -> Outcome {
-    let hints = Hints { run: Some(scratch.0.join("run")), scope: Some(Scope::User), ..Hints::default() };
+    let hints = Hints { run: Some(scratch.path().join("run")), scope: Some(Scope::User), ..Hints::default() };
     let layout = Layout::resolve(hints, false, |_| None, |_| false);
     let client = Client { layout, timeout: session.client.timeout };
     let mut tour = Tour::default();
@@ -102,16 +99,6 @@ async fn tour(session: &Session, scratch: &Scratch) -> Outcome {
     session.screen.text("That was an agent of its own; nothing of it is left. Yours begins with `agentctl init`.")
 }
 
-async fn answered(client: &Client) -> Result<Whoami, Failure> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match client.call(Call::of(Operation::Whoami)).await {
-            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
-            answer => return answer,
-        }
-    }
-}
-
 async fn appear(path: &Path) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
     while !path.exists() {
@@ -133,64 +120,15 @@ fn broken(what: &str) -> Failure {
     Failure::new(Exit::Internal, what).advise("this is a fault of the agent: please report it, with `agentctl demo --json`")
 }
 
-/// A directory that goes away with everything in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Failure> {
-        let template = std::env::temp_dir().join("reverie-demo.XXXXXX");
-        let made = nix::unistd::mkdtemp(&template);
-        Ok(Self(made.map_err(|error| Failure::writing(&template, &error.into()))?))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A process that ends when the demo does.
-struct Agent(Child);
-
-impl Agent {
-    fn start(program: Option<PathBuf>, place: &Path) -> Result<Self, Failure> {
-        let beside = std::env::current_exe().ok().map(|own| own.with_file_name("reverie-agent")).filter(|path| path.exists());
-        let program = program.or(beside).unwrap_or_else(|| PathBuf::from("reverie-agent"));
-        let config = place.join("agent.toml");
-        let uid = nix::unistd::geteuid();
-        let text = format!(
-            "trust_domain = \"demo.example\"\nnode_id = \"demo.example\"\n[paths]\nrun = {:?}\nstate = {:?}\n[seal]\nmode = \"file\"\n\
-             [log]\nlevel = \"error\"\n\
-             [[identity]]\nname = \"web\"\ndns = [\"localhost\"]\nmatch = {{ uid = {uid} }}\nfiles = {{ mode = \"0400\" }}\n\
-             [[identity]]\nname = \"payroll\"\nmatch = {{ uid = {uid}, unit = \"payroll.service\" }}\n\
-             [[secret]]\nname = \"greeting\"\nallow = [\"web\"]\n",
-            place.join("run"),
-            place.join("state"),
-        );
-        fs::write(&config, text).map_err(|error| Failure::writing(&config, &error))?;
-        let mut command = Command::new(&program);
-        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
-        for variable in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC"] {
-            command.env_remove(variable);
-        }
-        let child = command.spawn().map_err(|error| {
-            Failure::new(Exit::NoInput, format_args!("cannot start {}: {}", program.display(), crate::failure::reason(&error)))
-                .advise("name the program with --agent FILE")
-        })?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap_or(0));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let until = Instant::now() + Duration::from_secs(15);
-        while Instant::now() < until && matches!(self.0.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn configuration(place: &Path) -> String {
+    let uid = nix::unistd::geteuid();
+    format!(
+        "trust_domain = \"demo.example\"\nnode_id = \"demo.example\"\n[paths]\nrun = {:?}\nstate = {:?}\n[seal]\nmode = \"file\"\n\
+         [log]\nlevel = \"error\"\n\
+         [[identity]]\nname = \"web\"\ndns = [\"localhost\"]\nmatch = {{ uid = {uid} }}\nfiles = {{ mode = \"0400\" }}\n\
+         [[identity]]\nname = \"payroll\"\nmatch = {{ uid = {uid}, unit = \"payroll.service\" }}\n\
+         [[secret]]\nname = \"greeting\"\nallow = [\"web\"]\n",
+        place.join("run"),
+        place.join("state"),
+    )
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod config;
 mod files;
+mod mesh;
 mod trust;
 
 use super::Facts;
@@ -41,5 +42,5 @@ pub(crate) fn examine(facts: &Facts) -> Vec<Finding> {
         let Found(level, what, advice) = function(facts);
         Finding { check, level, what, advice }
     };
-    CHECKS.iter().map(run).collect()
+    CHECKS.iter().map(run).chain(mesh::examine(facts)).collect()
 }
