@@ -26,12 +26,28 @@ pub struct Agent {
     process: Option<Child>,
     notify: UnixDatagram,
     environment: Vec<(String, String)>,
+    /// Trust domain and node id.
+    names: (String, String),
+    /// What the agent is started by: it ends as the agent itself (`exec`), in a namespace or under another user.
+    wrapper: Vec<String>,
 }
+
+/// The head of a configuration whose seal is a key file.
+const KEY_FILE: &str = "[seal]\nmode = \"file\"\n";
 
 impl Agent {
     /// A place whose configuration ends with `configuration`; sealed by a key file.
     pub fn new(configuration: &str) -> Self {
-        Self::with_head("[seal]\nmode = \"file\"\n", configuration)
+        Self::with_head(KEY_FILE, configuration)
+    }
+
+    /// A place for one host of many: with names of its own, started by `wrapper`.
+    pub fn of_host(trust_domain: &str, node_id: &str, wrapper: Vec<String>, configuration: &str) -> Self {
+        let mut agent = Self::new("");
+        agent.names = (trust_domain.to_owned(), node_id.to_owned());
+        agent.wrapper = wrapper;
+        agent.configure(configuration);
+        agent
     }
 
     /// The same with another `[seal]` section, or other sections beside it.
@@ -41,7 +57,8 @@ impl Agent {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         let notify = UnixDatagram::bind(directory.path().join("notify")).expect("a notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-        let agent = Self { directory, process: None, notify, environment: vec![] };
+        let names = ("example.org".to_owned(), "host1.example.org".to_owned());
+        let agent = Self { directory, process: None, notify, environment: vec![], names, wrapper: vec![] };
         agent.configure_with_head(head, configuration);
         agent
     }
@@ -61,13 +78,14 @@ impl Agent {
 
     /// Writes the configuration anew; takes effect at the next start or SIGHUP.
     pub fn configure(&self, configuration: &str) {
-        self.configure_with_head("[seal]\nmode = \"file\"\n", configuration);
+        self.configure_with_head(KEY_FILE, configuration);
     }
 
     /// The same with another head, as in [`Agent::with_head`].
     pub fn configure_with_head(&self, head: &str, configuration: &str) {
+        let (trust_domain, node_id) = &self.names;
         let text = format!(
-            "trust_domain = \"example.org\"\nnode_id = \"host1.example.org\"\n[paths]\nrun = {:?}\nstate = {:?}\n{head}{configuration}",
+            "trust_domain = {trust_domain:?}\nnode_id = {node_id:?}\n[paths]\nrun = {:?}\nstate = {:?}\n{head}{configuration}",
             self.run(),
             self.state()
         );
@@ -121,10 +139,12 @@ impl Agent {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    fn launch(&mut self) {
+    /// Starts the agent without waiting for anything.
+    pub fn launch(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
-        let mut command = Command::new(built("reverie-agent"));
-        command.arg("--config").arg(self.config()).env("NOTIFY_SOCKET", self.path().join("notify"));
+        let mut words = self.wrapper.iter().map(std::ffi::OsString::from).chain([built("reverie-agent").into_os_string()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg("--config").arg(self.config()).env("NOTIFY_SOCKET", self.path().join("notify"));
         command.env_remove("CREDENTIALS_DIRECTORY").envs(self.environment.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the agent starts");
         self.process = Some(child);
@@ -221,6 +241,16 @@ impl Agent {
     /// GET on `agent.sock`.
     pub fn get(&self, path: &str) -> Answer {
         request(&self.agent_socket(), "GET", path, &[], b"")
+    }
+
+    /// DELETE on `admin.sock`.
+    pub fn admin_delete(&self, path: &str) -> Answer {
+        request(&self.admin_socket(), "DELETE", path, &[], b"")
+    }
+
+    /// Is it running, as far as its starter knows?
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// POST on `agent.sock`.

@@ -10,6 +10,7 @@ pub mod ctl;
 pub mod http;
 pub mod ipa;
 pub mod kdc;
+pub mod mesh;
 pub mod openssl;
 pub mod programs;
 pub mod sim;

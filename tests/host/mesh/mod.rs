@@ -1,0 +1,3 @@
+//! Many hosts: real agents in network namespaces. Needs root.
+
+mod harness;

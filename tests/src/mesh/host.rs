@@ -1,0 +1,88 @@
+//! One host: a namespace and an agent in it.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::{Namespace, PORT, TRUST_DOMAIN, name};
+use crate::agent::Agent;
+use crate::http::Answer;
+
+/// A host of a mesh.
+#[derive(Debug)]
+pub struct Host {
+    /// Its agent, which ends before its namespace does.
+    pub agent: Agent,
+    namespace: Namespace,
+    number: usize,
+}
+
+impl Host {
+    pub(super) fn new(number: usize, namespace: Namespace, configuration: &str) -> Self {
+        let agent = Agent::of_host(TRUST_DOMAIN, &name(number), namespace.wrapper(), configuration);
+        Self { agent, namespace, number }
+    }
+
+    /// Its node id.
+    pub fn name(&self) -> String {
+        name(self.number)
+    }
+
+    /// Its number, counted from 1.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Starts the agent; [`Host::wait_until_ready`] waits for it, so that many start at once.
+    pub fn launch(&mut self) {
+        self.agent.launch();
+    }
+
+    /// Waits for READY=1.
+    pub fn wait_until_ready(&mut self) {
+        self.agent.wait_for_notice("READY=1");
+    }
+
+    /// Runs a program in the host's namespace to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        self.namespace.run(program, arguments)
+    }
+
+    /// `GET /api/admin/mesh`.
+    pub fn status(&self) -> Value {
+        self.agent.admin_get("/api/admin/mesh").ok()
+    }
+
+    /// Digest of its records, once it is in a mesh.
+    pub fn digest(&self) -> Option<String> {
+        self.status()["digest"].as_str().map(str::to_owned)
+    }
+
+    /// What it says of another host.
+    pub fn sees(&self, other: usize) -> Value {
+        let status = self.status();
+        let found = status["hosts"].as_array().into_iter().flatten().find(|host| host["node_id"] == name(other));
+        found.cloned().unwrap_or(Value::Null)
+    }
+
+    /// Makes a client known.
+    pub fn put_client(&self, id: &str) -> Answer {
+        self.agent.admin_put(&format!("/api/admin/clients/{id}"), &json!({}))
+    }
+
+    /// `GET` over the network, from here to a host's port of the mesh, by curl, trusting anyone: the status and the body.
+    pub fn fetch(&self, other: usize, path: &str, seconds: u32) -> (u16, String) {
+        let url = format!("https://{}:{PORT}{path}", name(other));
+        let limit = seconds.to_string();
+        let output = self.run("curl", &["--silent", "--insecure", "--max-time", &limit, "--write-out", "\n%{http_code}", &url]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", "0"));
+        (status.parse().unwrap_or(0), body.to_owned())
+    }
+
+    /// Waits on this host, as `await-client` does, until a client is known here.
+    pub fn awaits_client(&self, id: &str, seconds: u32) -> bool {
+        self.fetch(self.number, &format!("/api/gossip/await-client?client_id={id}&timeout_ms={}", seconds * 1000), seconds + 2).0
+            == 200
+    }
+}
