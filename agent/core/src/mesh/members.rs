@@ -49,6 +49,9 @@ pub struct Member {
     pub standing: Option<Standing>,
     /// Keys that it may use now, the newest first. Empty once it is out.
     pub keys: Vec<MemberKey>,
+    /// Keys it went on from, the newest first: its records count up to there, and for a while it may still show them to
+    /// peers (see [`super::view::View::host`]). Empty once it is out.
+    pub previous: Vec<MemberKey>,
     /// Every key it ever had.
     pub kids: Vec<Kid>,
     /// The newest eviction, also of one that was admitted again.
@@ -86,18 +89,14 @@ impl Members {
             }
             let mut current: Vec<_> = keys.iter().filter(|(_, grant)| grant.until.is_none()).collect();
             current.sort_by_key(|(kid, grant)| std::cmp::Reverse((grant.order, **kid)));
+            let mut previous: Vec<_> = keys.iter().filter(|(_, grant)| grant.rotated && !current.is_empty()).collect();
+            previous.sort_by_key(|(kid, grant)| std::cmp::Reverse((grant.order, **kid)));
             let standing = current.iter().map(|(_, grant)| grant.standing).max();
             let newest = keys.values().max_by_key(|grant| grant.order);
             let member = Member {
                 standing,
-                keys: current
-                    .iter()
-                    .map(|(_, grant)| MemberKey {
-                        signing_key: grant.signing_key.clone(),
-                        kem_key: grant.kem_key.clone().map(|(_, key)| key),
-                        until: grant.until,
-                    })
-                    .collect(),
+                keys: current.into_iter().map(member_key).collect(),
+                previous: previous.into_iter().map(member_key).collect(),
                 kids: keys.keys().copied().collect(),
                 evicted: None,
                 by: newest.map(|grant| grant.by.clone()).unwrap_or_default(),
@@ -148,4 +147,8 @@ impl Members {
         }
         Some(if reach.authority { Standing::Authority } else { Standing::Member })
     }
+}
+
+fn member_key((_, grant): (&Kid, &grants::Grant)) -> MemberKey {
+    MemberKey { signing_key: grant.signing_key.clone(), kem_key: grant.kem_key.clone().map(|(_, key)| key), until: grant.until }
 }

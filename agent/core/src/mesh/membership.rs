@@ -125,7 +125,7 @@ pub fn admit(
 /// Who has, or ever had, one of these keys.
 fn holder_of<'a>(view: &View<'a>, signing: Kid, kem: Kid) -> Option<&'a NodeId> {
     let has = |member: &Member| {
-        let kems = member.keys.iter().filter_map(|key| key.kem_key.as_ref());
+        let kems = member.keys.iter().chain(&member.previous).filter_map(|key| key.kem_key.as_ref());
         member.kids.contains(&signing) || kems.map(KemPublicKey::kid).any(|known| known == kem)
     };
     view.members().hosts().iter().find(|(_, member)| has(member)).map(|(node, _)| node)

@@ -37,6 +37,8 @@ pub(super) struct Grant {
     pub(super) kem_key: Option<(Stamp, KemPublicKey)>,
     pub(super) standing: Standing,
     pub(super) until: Option<Position>,
+    /// It ended because the host went on to its next key, and for no other reason.
+    pub(super) rotated: bool,
     pub(super) by: String,
     /// Newer keys have greater ones: the admission's stamp, then how many keys came before it in the chain.
     pub(super) order: (Stamp, u32),
@@ -130,6 +132,7 @@ impl Statements {
             kem_key: None,
             standing: Standing::Authority,
             until: None,
+            rotated: false,
             by: "founding".to_owned(),
             order: (Stamp::default(), 0),
             seniority: Some((0, Stamp::default(), anchor.node.clone())),
@@ -139,7 +142,7 @@ impl Statements {
         queue.insert((Some((0, Stamp::default(), anchor.node.clone())), anchor.node.clone(), kid));
         while let Some((_, node, kid)) = queue.pop_first() {
             let Some(grant) = grants.0.get_mut(&node).and_then(|keys| keys.get_mut(&kid)) else { continue };
-            grant.until = self.end_of(&node, kid, grant.order.0, applied);
+            (grant.until, grant.rotated) = self.end_of(&node, kid, grant.order.0, applied);
             let grant = grant.clone();
             let within = |position: Position| grant.until.is_none_or(|until| position <= until);
             for said in self.next_keys.get(&(node.clone(), kid)).into_iter().flatten().filter(|said| within(said.position)) {
@@ -148,6 +151,7 @@ impl Statements {
                     kem_key: Some((said.stamp, said.what.kem_key.clone())),
                     order: (grant.order.0, grant.order.1 + 1),
                     until: None,
+                    rotated: false,
                     ..grant.clone()
                 };
                 grants.add(&mut queue, node.clone(), next);
@@ -161,6 +165,7 @@ impl Statements {
                     kem_key: admission.kem_key.clone().map(|key| (said.stamp, key)),
                     standing: admission.standing,
                     until: None,
+                    rotated: false,
                     by: admission.by.chars().take(32).collect(),
                     order: (said.stamp, 0),
                     seniority: (admission.standing == Standing::Authority).then_some(seniority),
@@ -172,8 +177,8 @@ impl Statements {
     }
 
     /// Up to where a key's records count: where the host went on to its next key, and what evictions accepted of it. An
-    /// eviction spares a key that it does not name and that was admitted later.
-    fn end_of(&self, node: &NodeId, kid: Kid, admitted: Stamp, applied: &[&Said<Eviction>]) -> Option<Position> {
+    /// eviction spares a key that it does not name and that was admitted later. And whether it was the former alone.
+    fn end_of(&self, node: &NodeId, kid: Kid, admitted: Stamp, applied: &[&Said<Eviction>]) -> (Option<Position>, bool) {
         let rotated = self.next_keys.get(&(node.clone(), kid)).into_iter().flatten().map(|said| said.position);
         let evicted = applied.iter().filter(|said| said.what.node == *node).filter_map(|said| {
             let accepted = said.what.accepted.get(&kid).copied();
@@ -182,7 +187,8 @@ impl Statements {
                 accepted => Some(accepted.unwrap_or_default()),
             }
         });
-        rotated.chain(evicted).min()
+        let (rotated, evicted) = (rotated.min(), evicted.min());
+        (rotated.into_iter().chain(evicted).min(), rotated.is_some() && evicted.is_none())
     }
 }
 

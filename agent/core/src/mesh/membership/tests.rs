@@ -1,6 +1,6 @@
 use super::*;
 use crate::mesh::author::Author;
-use crate::mesh::collection::{Admission, Collection, Eviction, key};
+use crate::mesh::collection::{Admission, Collection, Eviction, HostKey, Node, key};
 use crate::mesh::fake::{Fake, fake};
 use crate::mesh::set::{Anchor, Limits, Offered, Set};
 use crate::moment::Moment;
@@ -247,4 +247,33 @@ fn a_keytab_does_not_take_over_a_host_that_came_by_token_or_an_authority() {
     scene.admit("first", 1, "krb", 5, Standing::Authority, "promotion");
     let keys = (fake(6), kem(5));
     assert_eq!(status(register(&scene.view(), claim("", &node("krb"), &keys), true)), 409);
+}
+
+#[test]
+fn the_key_before_is_good_to_speak_with_until_the_host_says_otherwise_or_is_put_out() {
+    let mut scene = Scene::with_web();
+    let next = HostKey { signing_key: fake(7).0, kem_key: kem(7), previous: fake(2).0.kid(), proof: [0; 64] };
+    let key = key::host_key(&node("web"), &fake(7).0.kid());
+    let mut proven = next.clone();
+    proven.proof =
+        crate::mesh::crypto::Signer::sign(&fake(7), &crate::mesh::record::host_key_bytes(&node("web"), &next)).unwrap();
+    scene.say("web", 2, Collection::HostKeys, &key, minicbor::to_vec(&proven).unwrap());
+    let speaks = |scene: &mut Scene, byte: u8| {
+        let record = Node {
+            addresses: vec![],
+            agent_version: "1".into(),
+            wire: 1,
+            signing_kid: fake(byte).0.kid(),
+            kem_kid: kem(byte).kid(),
+            wrapping_key: None,
+        };
+        scene.say("web", 7, Collection::Nodes, "web.example.org", minicbor::to_vec(&record).unwrap());
+        scene.view().host(&node("web")).unwrap().keys.iter().map(|key| key.signing_key.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(speaks(&mut scene, 2), [fake(2).0, fake(7).0], "the one it speaks with first");
+    assert_eq!(speaks(&mut scene, 7), [fake(7).0]);
+    assert_eq!(speaks(&mut scene, 2), [fake(2).0, fake(7).0]);
+    assert_eq!(status(admit(&scene.view(), &node("new"), &fake(3).0, &kem(2), false, true)), 409, "the KEM key before is taken");
+    scene.evict("first", 1, "web");
+    assert_eq!(scene.view().host(&node("web")).unwrap().keys, []);
 }

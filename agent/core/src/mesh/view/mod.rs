@@ -55,7 +55,8 @@ pub struct Host {
     pub node: NodeId,
     /// What it may do; `None`: it is out.
     pub standing: Option<Standing>,
-    /// Keys it may use now: the one it says it uses first, then newer before older. Empty once it is out.
+    /// Keys it may use now: the one it says it uses first, then newer before older. Among them the key before the newest, as
+    /// long as its record says that it still speaks with that. Empty once it is out.
     pub keys: Vec<MemberKey>,
     /// The newest eviction, also of one that was admitted again.
     pub evicted: Option<Evicted>,
@@ -178,6 +179,8 @@ impl<'a> View<'a> {
         let record: Option<Node> = self.read(Collection::Nodes, node.as_str());
         let mut keys = member.keys.clone();
         if let Some(record) = &record {
+            // While it says that it still speaks with the key before, that key is good to speak with.
+            keys.extend(member.previous.iter().find(|key| key.signing_key.kid() == record.signing_kid).cloned());
             keys.sort_by_key(|key| key.signing_key.kid() != record.signing_kid);
         }
         Host {
