@@ -22,6 +22,16 @@ impl Validity {
     pub fn contains(&self, now: Moment) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+
+    /// How long it is good.
+    pub fn life(&self) -> Duration {
+        self.not_after.since(self.not_before)
+    }
+
+    /// When half of its life is over.
+    pub fn half_life(&self) -> Moment {
+        self.not_before.after(self.life() / 2)
+    }
 }
 
 /// When a rule wants its certificates renewed.

@@ -115,6 +115,8 @@ pub struct Keeper {
     /// Held while roots, intermediates or lists change.
     authority_turn: tokio::sync::Mutex<()>,
     lifecycle_due: Notify,
+    /// An authority of the mesh is to be asked for an intermediate.
+    intermediate_wanted: watch::Sender<bool>,
     store: Store,
     schedule: schedule::Schedule,
     turns: schedule::Turns,
@@ -182,6 +184,12 @@ impl Keeper {
 
     fn watch_issuers(&self) -> watch::Receiver<Arc<Issuers>> {
         self.issuers.subscribe()
+    }
+
+    /// True while an authority of the mesh is to be asked for an intermediate; see `identity::membership`.
+    #[allow(dead_code, reason = "whoever speaks with the mesh does")]
+    fn watch_intermediate_wanted(&self) -> watch::Receiver<bool> {
+        self.intermediate_wanted.subscribe()
     }
 
     /// Lets a recorded change of the authority take effect.
@@ -294,6 +302,7 @@ async fn assemble(
         issuers: watch::channel(Arc::new(issuers)).0,
         authority_turn: tokio::sync::Mutex::default(),
         lifecycle_due: Notify::new(),
+        intermediate_wanted: watch::channel(false).0,
         store,
         schedule: schedule::Schedule::default(),
         turns: schedule::Turns::default(),

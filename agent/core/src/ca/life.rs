@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::membership::{Membership, Role};
 use crate::moment::Moment;
 use crate::renewal::Validity;
 
@@ -72,6 +73,9 @@ pub struct Authority {
     pub roots: Vec<Root>,
     /// In the order they were made.
     pub intermediates: Vec<Intermediate>,
+    /// Kept apart from the rest.
+    #[serde(skip)]
+    pub membership: Membership,
 }
 
 /// One thing that is due.
@@ -102,6 +106,8 @@ pub enum Step {
         /// Fingerprint.
         fingerprint: String,
     },
+    /// Ask an authority of the mesh for an intermediate. Stays due until there is one; always the last.
+    RequestIntermediate,
 }
 
 impl Authority {
@@ -157,10 +163,15 @@ pub fn signing_root(authority: &Authority, now: Moment) -> Option<&Root> {
     come.or_else(|| live().min_by_key(|root| root.signs_from))
 }
 
-/// The intermediate that signs at `now`: the newest that is valid and not revoked.
+/// The intermediate that signs at `now`: the newest that is valid and not revoked. Those of others are dated by other
+/// clocks, so one of an own root that signs goes before.
 pub fn issuing_intermediate(authority: &Authority, now: Moment) -> Option<&Intermediate> {
-    let live = |i: &&Intermediate| !i.revoked && !i.retired && usable(&i.validity, now);
-    authority.intermediates.iter().filter(live).max_by_key(|intermediate| intermediate.validity.not_before)
+    let live = |i: &&Intermediate| !i.revoked && !i.retired && usable(&i.validity, now) && !authority.is_set_aside(i);
+    let come = signing_root(authority, now).filter(|root| root.signs_from <= now).map(|root| &root.fingerprint);
+    let rank = |i: &&Intermediate| {
+        (!authority.membership.outdated.contains(&i.fingerprint), Some(&i.root) == come, i.validity.not_before)
+    };
+    authority.intermediates.iter().filter(live).max_by_key(rank)
 }
 
 /// What is due at `now`, in the order to do it.
@@ -174,9 +185,18 @@ pub fn steps(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Ste
             _ => None,
         })
         .collect();
+    let intermediate = issuing_intermediate(authority, now);
+    let is_worn = |i: &Intermediate| now >= i.validity.half_life() || authority.membership.outdated.contains(&i.fingerprint);
+    if authority.membership.role == Role::Member {
+        due.extend(lists_due(authority, settings, now));
+        due.extend(intermediate.is_none_or(is_worn).then_some(Step::RequestIntermediate));
+        return due;
+    }
+    let foreign = intermediate.filter(|intermediate| !authority.is_root(&intermediate.root));
     let Some(root) = signing_root(authority, now) else {
-        // A first root signs at once, and so does one that replaces a root that ended while the host was off.
-        due.push(Step::MakeRoot { signs_from: now });
+        // A first root signs at once, and so does one that replaces a root that ended while the host was off. A new
+        // authority of a mesh has time.
+        due.push(Step::MakeRoot { signs_from: if foreign.is_some() { now.after(settings.root_overlap) } else { now } });
         return due;
     };
     // One that a clock running ahead has made is not valid yet, and no successor.
@@ -184,20 +204,23 @@ pub fn steps(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Ste
     if !authority.roots.iter().any(succeeds) && now >= successor_due(root, settings) {
         due.push(Step::MakeRoot { signs_from: now.after(settings.root_overlap) });
     }
-    let intermediate = issuing_intermediate(authority, now);
-    if intermediate.is_none_or(|current| current.root != root.fingerprint || now >= half_life(&current.validity)) {
+    // Until the first root of a new authority signs, an intermediate that another has signed does.
+    let waits = foreign.filter(|_| root.signs_from > now);
+    if waits.is_none() && intermediate.is_none_or(|current| current.root != root.fingerprint || is_worn(current)) {
         due.push(Step::MakeIntermediate { root: root.fingerprint.clone() });
     }
-    let issuers = authority.roots.iter().filter(|r| !r.retired).map(|r| (&r.fingerprint, r.crl_next_update));
-    let issuers =
-        issuers.chain(authority.intermediates.iter().filter(|i| !i.retired).map(|i| (&i.fingerprint, i.crl_next_update)));
-    for (fingerprint, next_update) in issuers {
-        let from_the_future = |next_update: Moment| next_update > now.after(settings.crl_ttl + CRL_SLACK);
-        if next_update.is_none_or(|next_update| now >= crl_due(next_update, settings) || from_the_future(next_update)) {
-            due.push(Step::SignCrl { issuer: fingerprint.clone() });
-        }
-    }
+    due.extend(lists_due(authority, settings, now));
+    due.extend(waits.is_some_and(is_worn).then_some(Step::RequestIntermediate));
     due
+}
+
+fn lists_due(authority: &Authority, settings: &Settings, now: Moment) -> Vec<Step> {
+    let roots = authority.roots.iter().filter(|r| !r.retired).map(|r| (&r.fingerprint, r.crl_next_update));
+    let intermediates = authority.intermediates.iter().filter(|i| !i.retired).map(|i| (&i.fingerprint, i.crl_next_update));
+    let from_the_future = |next_update: Moment| next_update > now.after(settings.crl_ttl + CRL_SLACK);
+    let is_due = |next_update: Moment| now >= crl_due(next_update, settings) || from_the_future(next_update);
+    let due = roots.chain(intermediates).filter(|(_, next_update)| next_update.is_none_or(is_due));
+    due.map(|(issuer, _)| Step::SignCrl { issuer: issuer.clone() }).collect()
 }
 
 /// When to ask [`steps`] again, at the latest.
@@ -208,7 +231,7 @@ pub fn next_wake(authority: &Authority, settings: &Settings, now: Moment) -> Mom
         moments.extend(root.crl_next_update.map(|next_update| crl_due(next_update, settings)));
     }
     for intermediate in authority.intermediates.iter().filter(|intermediate| !intermediate.retired) {
-        moments.extend([half_life(&intermediate.validity), intermediate.validity.not_after]);
+        moments.extend([intermediate.validity.half_life(), intermediate.validity.not_after]);
         moments.extend(intermediate.crl_next_update.map(|next_update| crl_due(next_update, settings)));
     }
     moments.into_iter().filter(|moment| *moment > now).min().unwrap_or(now.after(Duration::from_secs(3600)))
@@ -219,11 +242,7 @@ pub fn next_wake(authority: &Authority, settings: &Settings, now: Moment) -> Mom
 fn successor_due(root: &Root, settings: &Settings) -> Moment {
     let wanted = root.validity.not_after.before(settings.root_overlap + settings.intermediate_ttl);
     let latest = root.validity.not_after.before(settings.root_overlap);
-    wanted.max(half_life(&root.validity)).min(latest)
-}
-
-fn half_life(validity: &Validity) -> Moment {
-    validity.not_before.after(validity.not_after.since(validity.not_before) / 2)
+    wanted.max(root.validity.half_life()).min(latest)
 }
 
 /// A list is replaced at half its life.
@@ -279,6 +298,7 @@ mod tests {
                 }
                 Step::Retire { fingerprint } => authority.set_retired(fingerprint, true),
                 Step::Reinstate { fingerprint } => authority.set_retired(fingerprint, false),
+                Step::RequestIntermediate => return done,
             }
             done.push(step);
             assert!(done.len() < 50, "the plan does not settle: {done:?}");

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
+use super::limits::NameConstraints;
 use crate::id::{DnsName, NodeId, SpiffeId, TrustDomain};
+use crate::mesh::collection::IssuingLimits;
 use crate::moment::Moment;
 use crate::renewal::Validity;
 
@@ -182,6 +184,8 @@ pub struct IntermediateTemplate {
     pub trust_domain: TrustDomain,
     /// Within the root's.
     pub validity: Validity,
+    /// What verifiers hold its holder to; `None` only for the intermediate of a root's own host.
+    pub constraints: Option<NameConstraints>,
 }
 
 impl IntermediateTemplate {
@@ -199,7 +203,13 @@ impl IntermediateTemplate {
             common_name: limited(format!("Reverie host {} {node}", serial.mark())),
             trust_domain: domain.clone(),
             validity: within(now, ttl, root)?,
+            constraints: None,
         })
+    }
+
+    /// The same for another host, which is held to `limits`.
+    pub fn limited_to(self, limits: &IssuingLimits, node: &NodeId) -> Self {
+        Self { constraints: Some(NameConstraints::of(limits, node)), ..self }
     }
 }
 

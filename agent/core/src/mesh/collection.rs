@@ -283,7 +283,9 @@ pub struct IssuingLimits {
 }
 
 /// A network, as `address/bits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct Network {
     /// Its first address.
     pub address: IpAddr,

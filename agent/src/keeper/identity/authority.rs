@@ -3,13 +3,16 @@
 //! Nothing here decides or records: templates come from `reverie_core::ca`, and what is signed counts only once the
 //! caller has committed it.
 
+use std::net::IpAddr;
+
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, GeneralSubtree, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
-use reverie_core::ca::{IntermediateTemplate, LeafTemplate, RootTemplate, Serial};
+use reverie_core::ca::{IntermediateTemplate, LeafTemplate, NameConstraints, RootTemplate, Serial};
 use reverie_core::config::KeyType;
 use reverie_core::id::{IdentityName, TrustDomain};
+use reverie_core::mesh::collection::Network;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 
@@ -64,11 +67,33 @@ pub fn sign_root(template: &RootTemplate, key: &KeyPair) -> Result<Vec<u8>, rcge
 }
 
 /// Signs a host's intermediate; DER. It may sign leaves and nothing below.
-pub fn sign_intermediate(template: &IntermediateTemplate, key: &KeyPair, root: &SigningIssuer) -> Result<Vec<u8>, rcgen::Error> {
+pub fn sign_intermediate(
+    template: &IntermediateTemplate,
+    key: &impl PublicKeyData,
+    root: &SigningIssuer,
+) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = ca_params(&template.common_name, &template.trust_domain, template.validity, template.serial)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.name_constraints = template.constraints.as_ref().map(name_constraints);
     params.use_authority_key_identifier_extension = true;
     Ok(params.signed_by(key, &root.issuer)?.der().to_vec())
+}
+
+/// No constraint on URIs: with one, webpki refuses the rightful leaf too. That makes SPIFFE IDs our own verifiers' matter.
+fn name_constraints(constraints: &NameConstraints) -> rcgen::NameConstraints {
+    let network = |network: &Network| {
+        GeneralSubtree::IpAddress(match (network.address, network.mask()) {
+            (IpAddr::V4(address), IpAddr::V4(mask)) => CidrSubnet::V4(address.octets(), mask.octets()),
+            (IpAddr::V6(address), IpAddr::V6(mask)) => CidrSubnet::V6(address.octets(), mask.octets()),
+            // A mask is as long as its address.
+            _ => CidrSubnet::V4([0; 4], [0xff; 4]),
+        })
+    };
+    let dns = constraints.dns.iter().map(|name| GeneralSubtree::DnsName(name.clone()));
+    rcgen::NameConstraints {
+        permitted_subtrees: dns.chain(constraints.networks.iter().map(network)).collect(),
+        excluded_subtrees: constraints.excluded_networks().iter().map(network).collect(),
+    }
 }
 
 /// One entry of a revocation list.

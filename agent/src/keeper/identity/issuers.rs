@@ -1,13 +1,18 @@
 //! The host's roots and intermediates with their keys: at rest one sealed row, in memory one immutable snapshot.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rcgen::{Issuer, KeyPair};
-use reverie_core::ca;
+use reverie_core::ca::{self, Role};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use super::delegation::Delegated;
+use super::membership::StoredMembership;
+use super::trust::MeshTrust;
 
 /// What is stored of one root or intermediate. Only ever inside the encrypted store.
 #[derive(Clone, Serialize, Deserialize)]
@@ -32,6 +37,12 @@ pub struct StoredAuthority {
     pub record: ca::Authority,
     /// Keys and certificates, in the same order as made.
     pub issuers: Vec<StoredIssuer>,
+    /// How this host stands to a mesh. In a row of its own.
+    #[serde(skip)]
+    pub membership: StoredMembership,
+    /// What this host, as an authority, has signed for others, by fingerprint. Each in a row of its own.
+    #[serde(skip)]
+    pub delegated: Arc<BTreeMap<String, Delegated>>,
 }
 
 /// A root or intermediate, ready to sign.
@@ -48,8 +59,12 @@ pub struct SigningIssuer {
 pub struct Issuers {
     /// As stored.
     pub stored: StoredAuthority,
+    /// What the mesh says, as of now.
+    pub mesh: Arc<MeshTrust>,
     /// Ready to sign.
     pub signing: Vec<SigningIssuer>,
+    /// Fingerprints of all trusted roots.
+    trusted: BTreeSet<String>,
     /// All trusted roots, PEM, one after the other.
     pub bundle_pem: String,
     /// All revocation lists, PEM.
@@ -70,6 +85,12 @@ impl StoredAuthority {
         self.issuers.iter_mut().find(|issuer| issuer.fingerprint == fingerprint)
     }
 
+    /// Who signs from now on.
+    pub fn set_role(&mut self, role: Role) {
+        self.membership.role = role;
+        self.record.membership.role = role;
+    }
+
     /// Forgets what the record no longer names.
     pub fn drop_unnamed(&mut self) {
         let record = &self.record;
@@ -81,21 +102,30 @@ impl StoredAuthority {
 }
 
 impl Issuers {
-    /// Makes ready what is stored.
-    pub fn load(stored: StoredAuthority) -> Result<Self, rcgen::Error> {
+    /// Makes ready what is stored, with what the mesh says.
+    pub fn load(mut stored: StoredAuthority, mesh: Arc<MeshTrust>) -> Result<Self, rcgen::Error> {
+        mesh.judge(&mut stored.record);
         let signing = stored.issuers.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
-        let record = &stored.record;
-        let is_root = |i: &&SigningIssuer| record.is_root(&i.fingerprint) && record.is_published(&i.fingerprint);
-        let bundle_pem: String = signing.iter().filter(is_root).map(|root| root.certificate_pem.as_str()).collect();
-        let lists = stored.issuers.iter().filter(|i| !i.crl.is_empty() && record.is_published(&i.fingerprint));
-        let crl_pem: String = lists.map(|issuer| to_pem("X509 CRL", &issuer.crl)).collect();
+        let bundle = mesh.bundle(&stored);
+        let bundle_pem: String = bundle.iter().map(|(_, der)| to_pem("CERTIFICATE", der)).collect();
+        let crl_pem: String = mesh.lists(&stored, &bundle).iter().map(|list| to_pem("X509 CRL", list)).collect();
         let digest = hex(Sha256::new().chain_update(&bundle_pem).chain_update(&crl_pem).finalize().as_slice());
-        Ok(Self { stored, signing, bundle_pem, crl_pem, digest })
+        Ok(Self { trusted: bundle.into_iter().map(|(fingerprint, _)| fingerprint).collect(), stored, mesh, signing, bundle_pem, crl_pem, digest })
     }
 
     /// The issuer of that fingerprint.
     pub fn signing(&self, fingerprint: &str) -> Option<&SigningIssuer> {
         self.signing.iter().find(|issuer| issuer.fingerprint == fingerprint)
+    }
+
+    /// The certificate of that issuer of this host, DER.
+    pub fn certificate(&self, fingerprint: &str) -> Option<&[u8]> {
+        self.stored.issuers.iter().find(|stored| stored.fingerprint == fingerprint).map(|stored| &*stored.certificate)
+    }
+
+    /// True if that root is in the bundle.
+    pub fn trusts(&self, root: &str) -> bool {
+        self.trusted.contains(root)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The life of roots, intermediates and revocation lists: does what `reverie_core::ca` says is due.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,18 @@ use zeroize::Zeroizing;
 
 use super::issuance::IssueError;
 use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint};
-use super::{authority, lists};
+use super::{authority, lists, membership};
 use crate::keeper::state::{CertificateKind, Change, IssuedRecord, State, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 
 /// The key of the authority's row.
 const ROW: &str = "authority";
+/// The key of the row of [`StoredMembership`](super::membership::StoredMembership).
+const MEMBERSHIP_ROW: &str = "membership";
+/// Before the fingerprint in the key of a row of [`Delegated`](super::delegation::Delegated).
+const DELEGATED: &str = "delegated/";
 /// The name intermediates have in the register.
-const INTERMEDIATE: &str = "intermediate";
+pub const INTERMEDIATE: &str = "intermediate";
 /// No plan takes more steps than this; one that does is a fault.
 const MAX_STEPS: usize = 64;
 
@@ -71,7 +76,40 @@ pub fn load(state: &State) -> Result<Issuers, LifecycleError> {
     let row = state.get(Table::Authority, ROW)?;
     let mut stored: StoredAuthority = row.map(|row| row::decode(&row)).transpose()?.unwrap_or_default();
     lists::attach(state, &mut stored)?;
-    Issuers::load(stored).map_err(LifecycleError::Key)
+    if let Some(row) = state.get(Table::Authority, MEMBERSHIP_ROW)? {
+        stored.membership = row::decode(&row)?;
+    }
+    stored.set_role(stored.membership.role);
+    let mut delegated = BTreeMap::new();
+    for (name, row) in state.scan(Table::Authority)? {
+        if let Some(fingerprint) = name.strip_prefix(DELEGATED) {
+            delegated.insert(fingerprint.to_owned(), row::decode(&row)?);
+        }
+    }
+    stored.delegated = Arc::new(delegated);
+    Issuers::load(stored, Arc::default()).map_err(LifecycleError::Key)
+}
+
+/// What makes membership and delegated intermediates durable, where they changed.
+fn mesh_writes(before: &StoredAuthority, after: &StoredAuthority) -> Result<Vec<Write>, row::RowError> {
+    let mut writes = vec![];
+    if after.membership != before.membership {
+        let value = row::encode(&after.membership)?;
+        writes.push(Write::Put { table: Table::Authority, key: MEMBERSHIP_ROW.to_owned(), value });
+    }
+    if Arc::ptr_eq(&before.delegated, &after.delegated) {
+        return Ok(writes);
+    }
+    for (fingerprint, known) in after.delegated.iter().filter(|(name, known)| before.delegated.get(*name) != Some(known)) {
+        writes.push(Write::Put {
+            table: Table::Authority,
+            key: format!("{DELEGATED}{fingerprint}"),
+            value: row::encode(known)?,
+        });
+    }
+    let gone = before.delegated.keys().filter(|name| !after.delegated.contains_key(*name));
+    writes.extend(gone.map(|name| Write::Delete { table: Table::Authority, key: format!("{DELEGATED}{name}") }));
+    Ok(writes)
 }
 
 /// Lifetimes from the configuration in force.
@@ -109,6 +147,10 @@ pub async fn bring_up_to_date(keeper: &Keeper) -> Result<(), LifecycleError> {
             keeper.alarms.clear("authority");
             return Ok(());
         };
+        if step == Step::RequestIntermediate {
+            membership::want_intermediate(keeper, now);
+            return Ok(());
+        }
         take(keeper, &issuers, step, Actor::Agent, now).await?;
     }
     Ok(())
@@ -134,7 +176,8 @@ pub async fn rotate(
     Ok(made)
 }
 
-fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError> {
+/// Refuses to sign before the birth of everything there is.
+pub fn check_clock(record: &ca::Authority, now: Moment) -> Result<(), LifecycleError> {
     match record.roots.iter().map(|root| root.validity.not_before).min() {
         Some(born) if now < born => Err(LifecycleError::Clock { now, born }),
         _ => Ok(()),
@@ -168,6 +211,7 @@ pub async fn take(
             stored.record.set_retired(&fingerprint, true);
             (changed(&stored.record, &fingerprint), fingerprint, "retired: it has ended".to_owned())
         }
+        Step::RequestIntermediate => return Err(IssueError::NoIssuer.into()),
         Step::Reinstate { fingerprint } => {
             stored.record.set_retired(&fingerprint, false);
             (changed(&stored.record, &fingerprint), fingerprint, "reinstated: the clock ran ahead when it was retired".to_owned())
@@ -195,8 +239,10 @@ pub async fn record(
 ) -> Result<(), LifecycleError> {
     stored.drop_unnamed();
     writes.push(Write::Put { table: Table::Authority, key: ROW.to_owned(), value: row::encode(&stored)? });
-    writes.extend(lists::writes(&keeper.issuers().stored, &stored));
-    let issuers = Issuers::load(stored).map_err(LifecycleError::Key)?;
+    let before = keeper.issuers();
+    writes.extend(lists::writes(&before.stored, &stored));
+    writes.extend(mesh_writes(&before.stored, &stored)?);
+    let issuers = Issuers::load(stored, Arc::clone(&before.mesh)).map_err(LifecycleError::Key)?;
     keeper.commit(Change { writes, events }).await?;
     keeper.publish_issuers(issuers);
     Ok(())

@@ -140,12 +140,13 @@ mod tests {
         };
         let key = Zeroizing::new(key.serialize_der());
         let issuer = StoredIssuer { fingerprint, certificate, key, crl: Arc::default(), crl_number: 0 };
-        StoredAuthority { record: Authority { roots: vec![root], intermediates: vec![] }, issuers: vec![issuer] }
+        let record = Authority { roots: vec![root], ..Authority::default() };
+        StoredAuthority { record, issuers: vec![issuer], ..StoredAuthority::default() }
     }
 
     #[test]
     fn as_many_as_may_be_revoked_fit_into_the_store_and_into_one_publication() {
-        let issuers = Issuers::load(root()).unwrap();
+        let issuers = Issuers::load(root(), Arc::default()).unwrap();
         let serial = |number: usize| Serial::at(NOW, (number as u128).to_be_bytes()[6..].try_into().unwrap());
         let entry = |number| Revocation { serial: serial(number).as_bytes().to_vec(), at: NOW };
         let all: Vec<Revocation> = (0..MAX_REVOKED).map(entry).collect();

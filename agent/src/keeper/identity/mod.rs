@@ -1,12 +1,19 @@
 //! Certificates: [`authority`] signs, [`store`] publishes, [`rotation`] waits, [`settle`] has files and services follow,
 //! [`reconcile`] has all of it follow the configuration, and [`lifecycle`] keeps roots and [`lists`] alive.
+//!
+//! In a mesh: [`membership`] is this host's side as a member, [`delegation`] its side as an authority, [`trust`] what the
+//! mesh says of roots, lists and revocations.
 
 pub mod authority;
+pub mod chain;
 pub mod csr;
+pub mod delegation;
+pub mod host_certificate;
 pub mod issuance;
 pub mod issuers;
 pub mod lifecycle;
 pub mod lists;
+pub mod membership;
 pub mod pruning;
 pub mod reconcile;
 pub mod replacement;
@@ -17,3 +24,4 @@ pub mod service;
 pub mod settle;
 pub mod store;
 pub mod told;
+pub mod trust;

@@ -85,9 +85,12 @@ pub async fn revoke_serial(keeper: &Arc<Keeper>, serial: Serial, actor: Actor) -
     let found = keeper.state.issued(serial).map_err(LifecycleError::State)?;
     let found = found.filter(|known| known.revoked_at.is_none() && known.not_after > clock::now()).ok_or_else(unknown)?;
     match found.kind {
-        CertificateKind::Leaf => revoke_leaves(keeper, vec![found], actor).await,
+        CertificateKind::Leaf | CertificateKind::Host => revoke_leaves(keeper, vec![found], actor).await,
         CertificateKind::Intermediate => {
             let issuers = keeper.issuers();
+            if let Some((fingerprint, _)) = issuers.stored.delegated.iter().find(|(_, known)| known.serial == serial) {
+                return revoke_delegated(keeper, vec![fingerprint.clone()], actor).await;
+            }
             let known = issuers.stored.issuers.iter().find(|known| serial_of(&known.certificate) == Some(serial));
             let fingerprint = known.ok_or_else(unknown)?.fingerprint.clone();
             Ok(vec![revoke_intermediate(keeper, &fingerprint, actor).await?])
@@ -138,6 +141,33 @@ pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor:
         outcome?;
         successor?;
         Ok(serial)
+    };
+    keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
+}
+
+/// Revokes intermediates that this authority has signed for others; their root lists them.
+pub async fn revoke_delegated(
+    keeper: &Arc<Keeper>,
+    fingerprints: Vec<String>,
+    actor: Actor,
+) -> Result<Vec<Serial>, RevocationError> {
+    let task = Arc::clone(keeper);
+    let revoke = async move {
+        let _turn = task.authority_turn.lock().await;
+        let mut marked = task.issuers().stored.clone();
+        let mut on_record = vec![];
+        for fingerprint in &fingerprints {
+            let Some(known) = Arc::make_mut(&mut marked.delegated).get_mut(fingerprint).filter(|known| !known.revoked) else {
+                continue;
+            };
+            known.revoked = true;
+            on_record.extend(task.state.issued(known.serial).map_err(LifecycleError::State)?);
+        }
+        if on_record.is_empty() {
+            return Ok(vec![]);
+        }
+        enter_and_sign(&task, marked, &on_record, &actor).await?;
+        Ok(on_record.iter().map(|known| known.serial).collect())
     };
     keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
 }
@@ -218,7 +248,8 @@ async fn enter_first(
     let made = lifecycle::record(keeper, marked.clone(), writes, events).await;
     if let Err(LifecycleError::State(StateError::InDoubt { .. })) = made {
         // It may be on record after all: a list too many does no harm.
-        keeper.publish_issuers(Issuers::load(marked).map_err(LifecycleError::Key)?);
+        let mesh = Arc::clone(&keeper.issuers().mesh);
+        keeper.publish_issuers(Issuers::load(marked, mesh).map_err(LifecycleError::Key)?);
     }
     made
 }

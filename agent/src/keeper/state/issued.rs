@@ -25,6 +25,8 @@ pub enum CertificateKind {
     Leaf,
     /// It signs leaves.
     Intermediate,
+    /// Over the host's own key.
+    Host,
 }
 
 /// One certificate on record.
