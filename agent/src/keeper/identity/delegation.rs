@@ -157,11 +157,12 @@ pub async fn revoke_host(keeper: &Arc<Keeper>, node: &NodeId, actor: Actor) -> R
 
 /// What this authority says in `intermediates/<fingerprint>`: everything in force that it has signed, its own included.
 pub fn signed_intermediates(issuers: &Issuers, own: &NodeId, now: Moment) -> Vec<(String, HostIntermediate)> {
-    let others = issuers.stored.delegated.iter().filter(|(_, known)| known.validity.not_after > now).map(|(fingerprint, known)| {
-        let value =
-            HostIntermediate { node: known.node.clone(), root: known.root.clone(), certificate: known.certificate.clone() };
-        (fingerprint.clone(), value)
-    });
+    let others =
+        issuers.stored.delegated.iter().filter(|(_, known)| known.validity.not_after > now).map(|(fingerprint, known)| {
+            let value =
+                HostIntermediate { node: known.node.clone(), root: known.root.clone(), certificate: known.certificate.clone() };
+            (fingerprint.clone(), value)
+        });
     let record = &issuers.stored.record;
     let own_ones = record.intermediates.iter().filter(|known| !known.retired && record.is_root(&known.root));
     let own_ones = own_ones.filter_map(|known| {

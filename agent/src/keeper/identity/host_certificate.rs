@@ -48,7 +48,8 @@ pub async fn host_certificate_chain(keeper: &Keeper, key: &SigningPublicKey) -> 
         spiffe_id,
         dns: vec![node.as_str().parse::<DnsName>()?],
         ip: vec![],
-        validity: LeafTemplate::validity(now, intermediate.validity.life(), intermediate.validity).map_err(IssueError::Template)?,
+        validity: LeafTemplate::validity(now, intermediate.validity.life(), intermediate.validity)
+            .map_err(IssueError::Template)?,
     };
     let name: IdentityName = IDENTITY.parse()?;
     let leaf = authority::sign_leaf(&template, &name, &HostKey(key), issuer)?;

@@ -110,7 +110,15 @@ impl Issuers {
         let bundle_pem: String = bundle.iter().map(|(_, der)| to_pem("CERTIFICATE", der)).collect();
         let crl_pem: String = mesh.lists(&stored, &bundle).iter().map(|list| to_pem("X509 CRL", list)).collect();
         let digest = hex(Sha256::new().chain_update(&bundle_pem).chain_update(&crl_pem).finalize().as_slice());
-        Ok(Self { trusted: bundle.into_iter().map(|(fingerprint, _)| fingerprint).collect(), stored, mesh, signing, bundle_pem, crl_pem, digest })
+        Ok(Self {
+            trusted: bundle.into_iter().map(|(fingerprint, _)| fingerprint).collect(),
+            stored,
+            mesh,
+            signing,
+            bundle_pem,
+            crl_pem,
+            digest,
+        })
     }
 
     /// The issuer of that fingerprint.

@@ -101,11 +101,7 @@ fn mesh_writes(before: &StoredAuthority, after: &StoredAuthority) -> Result<Vec<
         return Ok(writes);
     }
     for (fingerprint, known) in after.delegated.iter().filter(|(name, known)| before.delegated.get(*name) != Some(known)) {
-        writes.push(Write::Put {
-            table: Table::Authority,
-            key: format!("{DELEGATED}{fingerprint}"),
-            value: row::encode(known)?,
-        });
+        writes.push(Write::Put { table: Table::Authority, key: format!("{DELEGATED}{fingerprint}"), value: row::encode(known)? });
     }
     let gone = before.delegated.keys().filter(|name| !after.delegated.contains_key(*name));
     writes.extend(gone.map(|name| Write::Delete { table: Table::Authority, key: format!("{DELEGATED}{name}") }));

@@ -47,7 +47,9 @@ pub enum MembershipError {
     #[error("the root {0} of the intermediate is not in the trust bundle of the mesh")]
     ForeignRoot(String),
     /// The clocks differ.
-    #[error("by this host's clock ({now}) the intermediate is good from {from} to {to} only: set the clock right, then try again")]
+    #[error(
+        "by this host's clock ({now}) the intermediate is good from {from} to {to} only: set the clock right, then try again"
+    )]
     Clock {
         /// This host's.
         now: Moment,
@@ -95,12 +97,7 @@ pub async fn install_intermediate(keeper: &Arc<Keeper>, chain: &Chain, actor: Ac
     install(keeper, chain, None, actor).await
 }
 
-async fn install(
-    keeper: &Arc<Keeper>,
-    chain: &Chain,
-    bundle: Option<&[Vec<u8>]>,
-    actor: Actor,
-) -> Result<(), MembershipError> {
+async fn install(keeper: &Arc<Keeper>, chain: &Chain, bundle: Option<&[Vec<u8>]>, actor: Actor) -> Result<(), MembershipError> {
     {
         let _turn = keeper.authority_turn.lock().await;
         let (issuers, now) = (keeper.issuers(), clock::now());
