@@ -277,7 +277,7 @@ async fn assemble(
     memory_locked: bool,
     started_at: Moment,
 ) -> Result<Arc<Keeper>, KeeperError> {
-    let issuers = lifecycle::load(&state)?;
+    let issuers = lifecycle::load(&state, &host.node_id)?;
     let store = Store::default();
     for (_, row) in state.scan(Table::Identities)? {
         store.publish(row::decode(&row)?);

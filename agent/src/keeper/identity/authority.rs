@@ -12,7 +12,7 @@ use rcgen::{
 };
 use reverie_core::ca::{IntermediateTemplate, LeafTemplate, NameConstraints, RootTemplate, Serial};
 use reverie_core::config::KeyType;
-use reverie_core::id::{IdentityName, TrustDomain};
+use reverie_core::id::TrustDomain;
 use reverie_core::mesh::collection::Network;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -41,13 +41,13 @@ fn algorithm(key: KeyType) -> &'static SignatureAlgorithm {
 /// Signs a leaf for `public_key`; DER.
 pub fn sign_leaf(
     template: &LeafTemplate,
-    name: &IdentityName,
+    name: &str,
     public_key: &impl PublicKeyData,
     issuer: &SigningIssuer,
 ) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = dated(template.validity, template.serial);
     // A common name, since PostgreSQL's `cert` method and many logs look at nothing else.
-    params.distinguished_name = common_name(name.as_str());
+    params.distinguished_name = common_name(name);
     params.subject_alt_names.push(SanType::URI(template.spiffe_id.as_str().try_into()?));
     for dns in &template.dns {
         params.subject_alt_names.push(SanType::DnsName(dns.as_str().try_into()?));

@@ -117,6 +117,17 @@ pub fn read_intermediate(der: &[u8], root: &[u8], domain: &TrustDomain) -> Resul
     })
 }
 
+/// The serial number of a certificate, hex, and when it ends.
+pub fn serial_and_end_of(der: &[u8]) -> Option<(String, Moment)> {
+    let certificate = parse(der).ok()?;
+    Some((data_encoding::HEXLOWER.encode(certificate.raw_serial()), validity(&certificate).not_after))
+}
+
+/// What an intermediate of ours holds this host to.
+pub fn constraints_of(der: &[u8]) -> Option<NameConstraints> {
+    read_constraints(&parse(der).ok()?).ok().flatten()
+}
+
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, &'static str> {
     if der.len() > MAX_BYTES {
         return Err("it is too long");

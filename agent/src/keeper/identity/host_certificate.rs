@@ -52,7 +52,7 @@ pub async fn host_certificate_chain(keeper: &Keeper, key: &SigningPublicKey) -> 
             .map_err(IssueError::Template)?,
     };
     let name: IdentityName = IDENTITY.parse()?;
-    let leaf = authority::sign_leaf(&template, &name, &HostKey(key), issuer)?;
+    let leaf = authority::sign_leaf(&template, IDENTITY, &HostKey(key), issuer)?;
     let stored = Stored { issuer: intermediate.fingerprint.clone(), key: key.0.to_vec(), leaf: leaf.clone() };
     let issued = IssuedRecord {
         serial: template.serial,

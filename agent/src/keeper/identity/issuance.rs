@@ -2,7 +2,7 @@
 
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
-use reverie_core::ca::{self, LeafTemplate, Serial, TemplateError};
+use reverie_core::ca::{self, LeafTemplate, OutsideLimits, Serial, TemplateError};
 use reverie_core::config::Identity;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -39,6 +39,9 @@ pub enum IssueError {
     /// The clock or the issuer does not allow it.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The mesh does not let this host issue such names.
+    #[error(transparent)]
+    Limits(#[from] OutsideLimits),
     /// There is no intermediate that could sign.
     #[error("there is no intermediate that can sign now; `agentctl status` shows why")]
     NoIssuer,
@@ -60,6 +63,7 @@ pub fn issue(
     let record = &issuers.stored.record;
     let intermediate = ca::issuing_intermediate(record, now).ok_or_else(|| no_issuer(record, now))?;
     let issuer = issuers.signing(&intermediate.fingerprint).ok_or(IssueError::NoIssuer)?;
+    issuers.check_limits(&intermediate.fingerprint, identity)?;
     let template = LeafTemplate {
         serial: authority::fresh_serial(now)?,
         spiffe_id: identity.spiffe_id.clone(),
@@ -67,13 +71,23 @@ pub fn issue(
         ip: identity.ip.clone(),
         validity: LeafTemplate::validity(now, identity.ttl.0, intermediate.validity)?,
     };
+    let common_name = common_name(identity, issuers.is_constrained(&intermediate.fingerprint));
     match given {
-        Some(public_key) => sign(&template, identity, public_key, issuer, None),
+        Some(public_key) => sign(&template, &common_name, public_key, issuer, None),
         None => {
             let key = authority::fresh_key(identity.key)?;
             let key_pem = Zeroizing::new(to_pem("PRIVATE KEY", &Zeroizing::new(key.serialize_der())));
-            sign(&template, identity, &key, issuer, Some(key_pem))
+            sign(&template, &common_name, &key, issuer, Some(key_pem))
         }
+    }
+}
+
+/// OpenSSL takes a common name with a dot for a DNS name where there is no other (X509_check_host), and holds it to the
+/// constraints of the intermediate. A colon is in no identity's name, so no two have the same.
+fn common_name(identity: &Identity, constrained: bool) -> String {
+    match constrained && identity.dns.is_empty() {
+        true => identity.name.as_str().replace('.', ":"),
+        false => identity.name.to_string(),
     }
 }
 
@@ -88,12 +102,12 @@ pub fn no_issuer(record: &ca::Authority, now: Moment) -> IssueError {
 
 fn sign(
     template: &LeafTemplate,
-    identity: &Identity,
+    common_name: &str,
     public_key: &impl PublicKeyData,
     issuer: &SigningIssuer,
     key_pem: Option<Zeroizing<String>>,
 ) -> Result<Leaf, IssueError> {
-    let der = authority::sign_leaf(template, &identity.name, public_key, issuer)?;
+    let der = authority::sign_leaf(template, common_name, public_key, issuer)?;
     let mut chain_pem = to_pem("CERTIFICATE", &der);
     chain_pem.push_str(&issuer.certificate_pem);
     Ok(Leaf { serial: template.serial, validity: template.validity, chain_pem, key_pem, issuer: issuer.fingerprint.clone() })

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rcgen::{Issuer, KeyPair};
-use reverie_core::ca::{self, Role};
+use reverie_core::ca::{self, OutsideLimits, Role};
+use reverie_core::config::Identity;
+use reverie_core::id::NodeId;
+use reverie_core::mesh::collection::IssuingLimits;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::chain;
 use super::delegation::Delegated;
 use super::membership::StoredMembership;
 use super::trust::MeshTrust;
@@ -63,6 +67,10 @@ pub struct Issuers {
     pub mesh: Arc<MeshTrust>,
     /// Ready to sign.
     pub signing: Vec<SigningIssuer>,
+    /// What this host may issue under an intermediate that another has signed, by fingerprint.
+    limits: BTreeMap<String, IssuingLimits>,
+    /// This host.
+    node: NodeId,
     /// Fingerprints of all trusted roots.
     trusted: BTreeSet<String>,
     /// All trusted roots, PEM, one after the other.
@@ -85,6 +93,11 @@ impl StoredAuthority {
         self.issuers.iter_mut().find(|issuer| issuer.fingerprint == fingerprint)
     }
 
+    /// True if that root was trusted when this host joined, and the mesh has not said more of it yet.
+    pub fn is_anchor(&self, root: &str) -> bool {
+        self.membership.anchors.iter().any(|der| fingerprint(der) == root)
+    }
+
     /// Who signs from now on.
     pub fn set_role(&mut self, role: Role) {
         self.membership.role = role;
@@ -103,14 +116,19 @@ impl StoredAuthority {
 
 impl Issuers {
     /// Makes ready what is stored, with what the mesh says.
-    pub fn load(mut stored: StoredAuthority, mesh: Arc<MeshTrust>) -> Result<Self, rcgen::Error> {
-        mesh.judge(&mut stored.record);
+    pub fn load(mut stored: StoredAuthority, mesh: Arc<MeshTrust>, node: &NodeId) -> Result<Self, rcgen::Error> {
+        mesh.judge(&mut stored, node);
         let signing = stored.issuers.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
         let bundle = mesh.bundle(&stored);
         let bundle_pem: String = bundle.iter().map(|(_, der)| to_pem("CERTIFICATE", der)).collect();
-        let crl_pem: String = mesh.lists(&stored, &bundle).iter().map(|list| to_pem("X509 CRL", list)).collect();
+        let crl_pem = mesh.lists(&stored);
+        let foreign = stored.record.intermediates.iter().filter(|known| !stored.record.is_root(&known.root));
+        let limits = foreign.map(|known| (known.fingerprint.clone(), limits_of(&stored, &mesh, &known.fingerprint, node)));
+        let limits = limits.collect();
         let digest = hex(Sha256::new().chain_update(&bundle_pem).chain_update(&crl_pem).finalize().as_slice());
         Ok(Self {
+            limits,
+            node: node.clone(),
             trusted: bundle.into_iter().map(|(fingerprint, _)| fingerprint).collect(),
             stored,
             mesh,
@@ -131,10 +149,31 @@ impl Issuers {
         self.stored.issuers.iter().find(|stored| stored.fingerprint == fingerprint).map(|stored| &*stored.certificate)
     }
 
+    /// Refuses names that this host may not issue under that intermediate.
+    pub fn check_limits(&self, intermediate: &str, identity: &Identity) -> Result<(), OutsideLimits> {
+        match self.limits.get(intermediate) {
+            Some(limits) => ca::check(limits, &self.node, &identity.spiffe_id, &identity.dns, &identity.ip),
+            None => Ok(()),
+        }
+    }
+
+    /// True if another has signed that intermediate: verifiers hold its leaves to its name constraints.
+    pub fn is_constrained(&self, intermediate: &str) -> bool {
+        self.limits.contains_key(intermediate)
+    }
+
     /// True if that root is in the bundle.
     pub fn trusts(&self, root: &str) -> bool {
         self.trusted.contains(root)
     }
+}
+
+/// Names and addresses as the intermediate itself says, since that is what verifiers hold it to; SPIFFE paths as the mesh says.
+fn limits_of(stored: &StoredAuthority, mesh: &MeshTrust, intermediate: &str, node: &NodeId) -> IssuingLimits {
+    let certificate = stored.issuers.iter().find(|known| known.fingerprint == intermediate).map(|known| &known.certificate);
+    let constraints = certificate.and_then(|der| chain::constraints_of(der)).unwrap_or_default();
+    let spiffe = mesh.limits.get(node).map_or_else(|| vec!["/".to_owned()], |limits| limits.spiffe.clone());
+    IssuingLimits { dns: constraints.dns, addresses: constraints.networks, spiffe, ..IssuingLimits::default() }
 }
 
 fn ready(stored: &StoredIssuer) -> Result<SigningIssuer, rcgen::Error> {

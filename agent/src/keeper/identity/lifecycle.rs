@@ -7,7 +7,7 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::{self, Intermediate, IntermediateTemplate, Root, RootTemplate, Settings, Step};
 use reverie_core::config::KeyType;
-use reverie_core::id::InvalidName;
+use reverie_core::id::{InvalidName, NodeId};
 use reverie_core::moment::Moment;
 use zeroize::Zeroizing;
 
@@ -46,6 +46,9 @@ pub enum LifecycleError {
     /// A key in the store cannot be read.
     #[error("a key of the certificate authority cannot be read: {0}; restore the store from a backup")]
     Key(rcgen::Error),
+    /// What follows from the mesh could not be done.
+    #[error("{0}")]
+    Mesh(String),
     /// The clock stands before everything the authority has made.
     #[error(
         "the clock says {now}, but the certificate authority was made at {born}: set the clock right; nothing is issued until \
@@ -72,7 +75,7 @@ impl From<aws_lc_rs::error::Unspecified> for LifecycleError {
 }
 
 /// What is stored, ready to sign; empty on a new host.
-pub fn load(state: &State) -> Result<Issuers, LifecycleError> {
+pub fn load(state: &State, node: &NodeId) -> Result<Issuers, LifecycleError> {
     let row = state.get(Table::Authority, ROW)?;
     let mut stored: StoredAuthority = row.map(|row| row::decode(&row)).transpose()?.unwrap_or_default();
     lists::attach(state, &mut stored)?;
@@ -87,7 +90,7 @@ pub fn load(state: &State) -> Result<Issuers, LifecycleError> {
         }
     }
     stored.delegated = Arc::new(delegated);
-    Issuers::load(stored, Arc::default()).map_err(LifecycleError::Key)
+    Issuers::load(stored, Arc::default(), node).map_err(LifecycleError::Key)
 }
 
 /// What makes membership and delegated intermediates durable, where they changed.
@@ -124,6 +127,9 @@ pub async fn run(keeper: Arc<Keeper>) {
     loop {
         if let Err(error) = bring_up_to_date(&keeper).await {
             keeper.alarms.raise("authority", error.to_string());
+        }
+        if let Err(error) = membership::give_up_former_roots(&keeper).await {
+            tracing::warn!(%error, "roots from before this host joined its mesh could not be given up");
         }
         let now = clock::now();
         let wake = ca::next_wake(&keeper.issuers().stored.record, &settings(&keeper), now);
@@ -238,7 +244,7 @@ pub async fn record(
     let before = keeper.issuers();
     writes.extend(lists::writes(&before.stored, &stored));
     writes.extend(mesh_writes(&before.stored, &stored)?);
-    let issuers = Issuers::load(stored, Arc::clone(&before.mesh)).map_err(LifecycleError::Key)?;
+    let issuers = Issuers::load(stored, Arc::clone(&before.mesh), &keeper.host.node_id).map_err(LifecycleError::Key)?;
     keeper.commit(Change { writes, events }).await?;
     keeper.publish_issuers(issuers);
     Ok(())

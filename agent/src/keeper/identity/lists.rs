@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn as_many_as_may_be_revoked_fit_into_the_store_and_into_one_publication() {
-        let issuers = Issuers::load(root(), Arc::default()).unwrap();
+        let issuers = Issuers::load(root(), Arc::default(), &"host1.example.org".parse().unwrap()).unwrap();
         let serial = |number: usize| Serial::at(NOW, (number as u128).to_be_bytes()[6..].try_into().unwrap());
         let entry = |number| Revocation { serial: serial(number).as_bytes().to_vec(), at: NOW };
         let all: Vec<Revocation> = (0..MAX_REVOKED).map(entry).collect();

@@ -9,16 +9,22 @@ use rcgen::{CertificateParams, KeyPair};
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::{self, Intermediate, Role};
 use reverie_core::config::KeyType;
+use reverie_core::id::IdentityName;
 use reverie_core::mesh::collection::BundleRoot;
 use reverie_core::moment::Moment;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::chain::{self, Chain, Refused};
-use super::issuers::{StoredAuthority, StoredIssuer};
+use super::issuers::{Issuers, StoredAuthority, StoredIssuer};
 use super::lifecycle::{self, LifecycleError};
+use super::told::Told;
 use super::{authority, replacement};
+use crate::keeper::state::{CertificateKind, IssuedRecord, StateError};
 use crate::keeper::{Keeper, clock};
+
+/// Certificates looked at for whether callers still hold some under a root from before.
+const MAX_SEARCHED: usize = 10_000;
 
 /// What is stored of it, beside the authority's own row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +216,53 @@ pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), MembershipE
     Ok(())
 }
 
+/// Gives up the roots from before this host joined, once everything the agent keeps is under another and its services know,
+/// and what was handed out to callers under them has ended.
+pub async fn give_up_former_roots(keeper: &Keeper) -> Result<(), LifecycleError> {
+    let _turn = keeper.authority_turn.lock().await;
+    let (now, issuers) = (clock::now(), keeper.issuers());
+    let record = &issuers.stored.record;
+    let former = record.former_roots();
+    if former.is_empty() {
+        return Ok(());
+    }
+    let before: Vec<&String> =
+        record.intermediates.iter().filter(|known| former.contains(&known.root)).map(|known| &known.fingerprint).collect();
+    let kept = keeper.store.all();
+    if kept.iter().any(|generation| before.contains(&&generation.issuer)) || !every_service_knows(keeper, &issuers) {
+        return Ok(());
+    }
+    let state = keeper.state.clone();
+    let search = tokio::task::spawn_blocking(move || state.issued_newest(now, MAX_SEARCHED));
+    let (issued, more) = search.await.map_err(|_| StateError::Closed)??;
+    let is_kept = |name: &IdentityName| kept.iter().any(|generation| generation.identity == *name);
+    let in_use = |known: &IssuedRecord| known.kind == CertificateKind::Leaf && before.contains(&&known.issuer);
+    if more || issued.iter().any(|known| in_use(known) && known.revoked_at.is_none() && !is_kept(&known.identity)) {
+        return Ok(());
+    }
+    let mut stored = issuers.stored.clone();
+    stored.record.give_up(&former);
+    let event = |root: &String| Event {
+        time: now,
+        kind: Kind::RootChanged,
+        outcome: Outcome::Done,
+        actor: Actor::Agent,
+        subject: Subject { object: Some(root.clone()), ..Subject::default() },
+        reason: Some("given up: the mesh's roots have taken over".to_owned()),
+    };
+    lifecycle::record(keeper, stored, vec![], former.iter().map(event).collect()).await
+}
+
+fn every_service_knows(keeper: &Keeper, issuers: &Issuers) -> bool {
+    let policy = keeper.policy();
+    keeper.store.all().iter().all(|generation| {
+        let Some(identity) = policy.identities.get(&generation.identity) else { return true };
+        let has_service = identity.declared.reload.is_some() || identity.declared.verify.is_some();
+        let mark = Told::mark(&generation.serial, &issuers.digest, identity);
+        !has_service || keeper.told.of(&generation.identity).is_some_and(|told| told.mark == mark)
+    })
+}
+
 /// An intermediate is due. Whoever speaks with the mesh watches [`Keeper::watch_intermediate_wanted`] and asks an authority.
 pub fn want_intermediate(keeper: &Keeper, now: Moment) {
     keeper.intermediate_wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
@@ -233,8 +286,7 @@ pub fn want_intermediate(keeper: &Keeper, now: Moment) {
 }
 
 /// What an authority says in `bundles/<fingerprint>`: its roots that have not ended. Empty on a member.
-pub fn own_root_records(keeper: &Keeper) -> Vec<(String, BundleRoot)> {
-    let issuers = keeper.issuers();
+pub fn own_root_records(issuers: &Issuers) -> Vec<(String, BundleRoot)> {
     let record = &issuers.stored.record;
     if record.membership.role == Role::Member {
         return vec![];

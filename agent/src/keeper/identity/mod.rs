@@ -8,12 +8,14 @@ pub mod authority;
 pub mod chain;
 pub mod csr;
 pub mod delegation;
+pub mod duties;
 pub mod host_certificate;
 pub mod issuance;
 pub mod issuers;
 pub mod lifecycle;
 pub mod lists;
 pub mod membership;
+pub mod mesh_list;
 pub mod pruning;
 pub mod reconcile;
 pub mod replacement;
@@ -22,6 +24,10 @@ pub mod rotation;
 pub mod schedule;
 pub mod service;
 pub mod settle;
+pub mod spread;
 pub mod store;
 pub mod told;
 pub mod trust;
+
+#[cfg(test)]
+mod across_hosts;

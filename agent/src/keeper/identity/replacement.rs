@@ -1,7 +1,9 @@
-//! A revoked certificate that the agent keeps is due at once; the schedule does the rest, for as long as it takes.
+//! A revoked certificate that the agent keeps, or one whose issuer signs no more, is due at once; the schedule does the rest, for as long as it takes.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use reverie_core::ca;
 
 use super::lists;
 use crate::keeper::{Keeper, clock};
@@ -26,10 +28,16 @@ async fn mark(keeper: &Keeper) -> bool {
         }
     };
     let (issuers, now) = (keeper.issuers(), clock::now());
-    let ended = |name: &str| issuers.stored.record.intermediates.iter().any(|known| known.revoked && known.fingerprint == name);
+    let record = &issuers.stored.record;
+    // Where nothing else signs, what there is stays.
+    let signing = ca::issuing_intermediate(record, now).map(|known| &known.fingerprint);
+    let ended = |name: &str| record.intermediates.iter().any(|known| known.revoked && known.fingerprint == name);
     for generation in keeper.store.all() {
         if revoked.contains(&generation.serial) || ended(&generation.issuer) {
             keeper.store.mark_revoked(&generation);
+            keeper.schedule.ask_again(&generation.identity, now);
+        } else if record.is_superseded(&generation.issuer) && signing.is_some_and(|signing| *signing != generation.issuer) {
+            keeper.store.mark_superseded(&generation);
             keeper.schedule.ask_again(&generation.identity, now);
         }
     }

@@ -249,7 +249,7 @@ async fn enter_first(
     if let Err(LifecycleError::State(StateError::InDoubt { .. })) = made {
         // It may be on record after all: a list too many does no harm.
         let mesh = Arc::clone(&keeper.issuers().mesh);
-        keeper.publish_issuers(Issuers::load(marked, mesh).map_err(LifecycleError::Key)?);
+        keeper.publish_issuers(Issuers::load(marked, mesh, &keeper.host.node_id).map_err(LifecycleError::Key)?);
     }
     made
 }

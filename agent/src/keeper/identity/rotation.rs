@@ -184,6 +184,7 @@ pub async fn renew(keeper: &Keeper, identity: &PolicyIdentity, actor: Actor) -> 
         key_pem: leaf.key_pem.clone().unwrap_or_else(|| Zeroizing::new(String::new())),
         made_from: made_from(declared),
         revoked: false,
+        superseded: false,
     };
     let writes = vec![
         Write::Issued(leaf.record(declared)),

@@ -75,6 +75,10 @@ pub async fn settle(
             keeper.alarms.clear(&subject);
             keeper.schedule.forget_failures(&declared.name);
             keeper.schedule.done(&declared.name, clock::now(), generation.renew_at);
+            if !issuers.stored.record.former_roots().is_empty() {
+                // This may have been the last that needed them.
+                keeper.lifecycle_due.notify_one();
+            }
         }
     }
     Ok(done)

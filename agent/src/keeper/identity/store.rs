@@ -39,6 +39,9 @@ pub struct Generation {
     /// Not stored: the register knows, and is asked at each start.
     #[serde(skip)]
     pub revoked: bool,
+    /// Its intermediate signs no more: another one is to be made. Good until then; not stored either.
+    #[serde(skip)]
+    pub superseded: bool,
 }
 
 impl std::fmt::Debug for Generation {
@@ -61,7 +64,7 @@ impl Generation {
 
     /// True if another one is to be made.
     pub fn is_due(&self, now: Moment) -> bool {
-        self.revoked || self.renew_at <= now || self.is_of_the_future(now)
+        self.revoked || self.superseded || self.renew_at <= now || self.is_of_the_future(now)
     }
 
     /// For listings.
@@ -125,6 +128,14 @@ impl Store {
         }
     }
 
+    /// Another one is to be made in place of `generation`, if it is the current one still.
+    pub fn mark_superseded(&self, generation: &Generation) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = current.get_mut(&generation.identity).filter(|kept| kept.serial == generation.serial) {
+            *kept = Arc::new(Generation { superseded: true, ..Generation::clone(kept) });
+        }
+    }
+
     /// Forgets an identity that is no longer declared.
     pub fn withdraw(&self, name: &IdentityName) {
         self.current.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -156,6 +167,7 @@ mod tests {
             key_pem: Zeroizing::new(String::new()),
             made_from: String::new(),
             revoked: false,
+            superseded: false,
         });
         let seen =
             |generation: &Generation| [50, 120, 170, 250].map(|now| (generation.is_due(at(now)), generation.is_usable(at(now))));

@@ -130,7 +130,13 @@ impl From<StateError> for Failure {
 
 impl From<IssueError> for Failure {
     fn from(error: IssueError) -> Self {
-        Problem::new(Code::Unavailable, error.to_string()).advise("`agentctl doctor` looks at the clock and the issuers").into()
+        match error {
+            // Whoever asks may have it; this host may not give it.
+            IssueError::Limits(error) => Problem::new(Code::Conflict, error.to_string()).into(),
+            error => Problem::new(Code::Unavailable, error.to_string())
+                .advise("`agentctl doctor` looks at the clock and the issuers")
+                .into(),
+        }
     }
 }
 

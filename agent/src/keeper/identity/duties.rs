@@ -1,0 +1,131 @@
+//! What follows for this host from what the mesh says: its files and services, its own lists, and, on an authority, the
+//! intermediates of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reverie_core::audit::Actor;
+use reverie_core::ca::{Role, Serial};
+use reverie_core::mesh::collection::Standing;
+use reverie_core::moment::Moment;
+
+use super::issuers::Issuers;
+use super::lifecycle::LifecycleError;
+use super::trust::MeshTrust;
+use super::{membership, replacement, revocation};
+use crate::keeper::{Keeper, clock};
+
+/// So long may an issuer's holder take to list what the mesh says is revoked, before an authority revokes the issuer: it is
+/// unreachable, or unwilling.
+const LIST_GRACE: Duration = Duration::from_secs(30);
+/// Subject of the alarm on what others publish.
+const FINDINGS: &str = "mesh trust";
+
+/// Lets what the mesh says take effect, if it differs from before. Repeatable; to be called for every view, and now and then
+/// without, since things end.
+pub async fn follow(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), LifecycleError> {
+    take(keeper, trust).await?;
+    let mesh = Arc::clone(&keeper.issuers().mesh);
+    match mesh.findings.is_empty() {
+        true => keeper.alarms.clear(FINDINGS),
+        false => keeper.alarms.raise(FINDINGS, mesh.findings.join("; ")),
+    }
+    say_what_lies_outside(keeper);
+    let role = keeper.issuers().stored.record.membership.role;
+    if mesh.standing == Some(Standing::Authority) && role == Role::Member {
+        membership::promote(keeper, Actor::Agent).await.map_err(into_lifecycle)?;
+    }
+    let own = own_leaves_revoked(keeper, &mesh)?;
+    if !own.is_empty() {
+        revocation::revoke_leaves(keeper, own, Actor::Agent).await.map_err(of_revocation)?;
+    }
+    let others = to_revoke(&keeper.issuers(), &mesh, clock::now());
+    if !others.is_empty() {
+        revocation::revoke_delegated(keeper, others, Actor::Agent).await.map_err(of_revocation)?;
+    }
+    Ok(())
+}
+
+fn into_lifecycle(error: membership::MembershipError) -> LifecycleError {
+    match error {
+        membership::MembershipError::Lifecycle(error) => error,
+        other => LifecycleError::Mesh(other.to_string()),
+    }
+}
+
+fn of_revocation(error: revocation::RevocationError) -> LifecycleError {
+    match error {
+        revocation::RevocationError::Lifecycle(error) => error,
+        other => LifecycleError::Mesh(other.to_string()),
+    }
+}
+
+async fn take(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), LifecycleError> {
+    let _turn = keeper.authority_turn.lock().await;
+    let before = keeper.issuers();
+    if before.mesh.says_the_same_as(&trust) {
+        return Ok(());
+    }
+    let mut stored = before.stored.clone();
+    // The view knows the root under which this host signs: what it was told when it joined has done its service.
+    let known = |issuers: &Issuers| issuers.stored.record.foreign_roots().iter().any(|root| trust.roots.contains_key(root));
+    if !stored.membership.anchors.is_empty() && known(&before) {
+        stored.membership.anchors.clear();
+        super::lifecycle::record(keeper, stored.clone(), vec![], vec![]).await?;
+    }
+    let issuers = Issuers::load(stored, Arc::new(trust), &keeper.host.node_id).map_err(LifecycleError::Key)?;
+    let judged = issuers.stored.record.membership != before.stored.record.membership;
+    keeper.publish_issuers(issuers);
+    drop(_turn);
+    if judged {
+        keeper.lifecycle_due.notify_one();
+        tokio::spawn(replacement::run(Arc::clone(keeper)));
+    }
+    Ok(())
+}
+
+/// An alarm for every declared identity that this host may not issue.
+fn say_what_lies_outside(keeper: &Keeper) {
+    let (issuers, policy) = (keeper.issuers(), keeper.policy());
+    let now = clock::now();
+    let issuing = reverie_core::ca::issuing_intermediate(&issuers.stored.record, now).map(|known| known.fingerprint.clone());
+    let mut standing = vec![];
+    for (name, identity) in &policy.identities {
+        let Some(Err(error)) = issuing.as_ref().map(|issuing| issuers.check_limits(issuing, &identity.declared)) else { continue };
+        let subject = format!("limits {name}");
+        keeper.alarms.raise(&subject, format!("identity {name}, declared at {}: {error}", identity.declared.declared_at));
+        standing.push(subject);
+    }
+    keeper.alarms.clear_except("limits ", &standing);
+}
+
+/// Certificates of this host's own issuers that somebody else has revoked: its lists are to name them.
+fn own_leaves_revoked(keeper: &Keeper, mesh: &MeshTrust) -> Result<Vec<crate::keeper::state::IssuedRecord>, LifecycleError> {
+    let issuers = keeper.issuers();
+    let mut found = vec![];
+    for (issuer, serial) in mesh.revoked.keys() {
+        if issuers.signing(issuer).is_none() {
+            continue;
+        }
+        let Ok(serial) = serial.parse::<Serial>() else { continue };
+        let known = keeper.state.issued(serial)?;
+        found.extend(known.filter(|known| known.issuer == *issuer && known.revoked_at.is_none() && !is_delegated(&issuers, serial)));
+    }
+    Ok(found)
+}
+
+fn is_delegated(issuers: &Issuers, serial: Serial) -> bool {
+    issuers.stored.delegated.values().any(|known| known.serial == serial)
+}
+
+/// Intermediates that this authority has signed and must revoke: the mesh says so, their holder is out, or it does not list
+/// what is revoked.
+fn to_revoke(issuers: &Issuers, mesh: &MeshTrust, now: Moment) -> Vec<String> {
+    let in_force = issuers.stored.delegated.iter().filter(|(_, known)| known.is_in_force(now));
+    let must_go = in_force.filter(|(fingerprint, known)| {
+        let revoked = mesh.revoked.contains_key(&(known.root.clone(), known.serial.to_string()));
+        let silent = mesh.lagging.get(*fingerprint).is_some_and(|since| now >= since.after(LIST_GRACE));
+        revoked || silent
+    });
+    must_go.map(|(fingerprint, _)| fingerprint.clone()).collect()
+}
