@@ -9,7 +9,6 @@ pub mod chain;
 pub mod csr;
 pub mod delegation;
 pub mod duties;
-pub mod host_certificate;
 pub mod issuance;
 pub mod issuers;
 pub mod lifecycle;

@@ -85,7 +85,7 @@ pub async fn revoke_serial(keeper: &Arc<Keeper>, serial: Serial, actor: Actor) -
     let found = keeper.state.issued(serial).map_err(LifecycleError::State)?;
     let found = found.filter(|known| known.revoked_at.is_none() && known.not_after > clock::now()).ok_or_else(unknown)?;
     match found.kind {
-        CertificateKind::Leaf | CertificateKind::Host => revoke_leaves(keeper, vec![found], actor).await,
+        CertificateKind::Leaf => revoke_leaves(keeper, vec![found], actor).await,
         CertificateKind::Intermediate => {
             let issuers = keeper.issuers();
             if let Some((fingerprint, _)) = issuers.stored.delegated.iter().find(|(_, known)| known.serial == serial) {
@@ -124,6 +124,10 @@ pub async fn revoke_leaves(
 /// Revokes an intermediate of this host: it signs no more, its root lists it, and every leaf under it that the agent
 /// keeps is replaced by one under a new intermediate.
 pub async fn revoke_intermediate(keeper: &Arc<Keeper>, fingerprint: &str, actor: Actor) -> Result<Serial, RevocationError> {
+    if keeper.issuers().stored.delegated.contains_key(fingerprint) {
+        let revoked = revoke_delegated(keeper, vec![fingerprint.to_owned()], actor).await?;
+        return revoked.first().copied().ok_or_else(|| RevocationError::Unknown(format!("{fingerprint:?}")));
+    }
     let (task, fingerprint) = (Arc::clone(keeper), fingerprint.to_owned());
     let revoke = async move {
         let turn = task.authority_turn.lock().await;

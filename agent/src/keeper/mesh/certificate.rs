@@ -62,7 +62,7 @@ pub(super) async fn bring_up_to_date(keeper: &Keeper) -> Result<(), MeshError> {
     let key = key_pair(&ring.current)?;
     let template = template(keeper, now, issuer.validity).map_err(failed)?;
     let name = NAME.parse().map_err(|error: reverie_core::id::InvalidName| failed(error.into()))?;
-    let leaf = authority::sign_leaf(&template, &name, &key, signing).map_err(|error| failed(error.into()))?;
+    let leaf = authority::sign_leaf(&template, NAME, &key, signing).map_err(|error| failed(error.into()))?;
     let record = IssuedRecord {
         serial: template.serial,
         kind: CertificateKind::Leaf,

@@ -32,6 +32,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod trust;
 pub mod wrapping;
 pub mod writing;
 
@@ -138,6 +139,7 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(situation::follow(Arc::clone(keeper)));
     tokio::spawn(link::run(Arc::clone(keeper)));
     tokio::spawn(heads::run(Arc::clone(keeper)));
+    tokio::spawn(trust::follow(Arc::clone(keeper)));
 }
 
 /// Where this host stands.

@@ -25,8 +25,6 @@ pub enum CertificateKind {
     Leaf,
     /// It signs leaves.
     Intermediate,
-    /// Over the host's own key.
-    Host,
 }
 
 /// One certificate on record.

@@ -19,7 +19,6 @@ use reverie_core::renewal::Validity;
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use zeroize::Zeroizing;
 
 use super::issuers::{Issuers, StoredAuthority, StoredIssuer, fingerprint, to_pem};
