@@ -91,7 +91,9 @@ fn say_what_lies_outside(keeper: &Keeper) {
     let issuing = reverie_core::ca::issuing_intermediate(&issuers.stored.record, now).map(|known| known.fingerprint.clone());
     let mut standing = vec![];
     for (name, identity) in &policy.identities {
-        let Some(Err(error)) = issuing.as_ref().map(|issuing| issuers.check_limits(issuing, &identity.declared)) else { continue };
+        let Some(Err(error)) = issuing.as_ref().map(|issuing| issuers.check_limits(issuing, &identity.declared)) else {
+            continue;
+        };
         let subject = format!("limits {name}");
         keeper.alarms.raise(&subject, format!("identity {name}, declared at {}: {error}", identity.declared.declared_at));
         standing.push(subject);
@@ -109,7 +111,9 @@ fn own_leaves_revoked(keeper: &Keeper, mesh: &MeshTrust) -> Result<Vec<crate::ke
         }
         let Ok(serial) = serial.parse::<Serial>() else { continue };
         let known = keeper.state.issued(serial)?;
-        found.extend(known.filter(|known| known.issuer == *issuer && known.revoked_at.is_none() && !is_delegated(&issuers, serial)));
+        found.extend(
+            known.filter(|known| known.issuer == *issuer && known.revoked_at.is_none() && !is_delegated(&issuers, serial)),
+        );
     }
     Ok(found)
 }

@@ -35,7 +35,10 @@ fn a_leaf_within_the_limits_of_its_host_passes_everybodys_verifier() {
         (default_limits(&node(WEB)), "name = \"web.prod\""),
         (limits(&["apps.example.org"], &["10.1.0.0/16"]), "name = \"web\"\ndns = [\"x.apps.example.org\"]\nip = [\"10.1.2.3\"]"),
         (limits(&[], &["fd00::/8"]), "name = \"web\"\nip = [\"fd12::3\"]"),
-        (limits(&["example.org"], &["0.0.0.0/0", "::/0"]), "name = \"w\"\ndns = [\"db.example.org\"]\nip = [\"192.0.2.1\", \"::1\"]"),
+        (
+            limits(&["example.org"], &["0.0.0.0/0", "::/0"]),
+            "name = \"w\"\ndns = [\"db.example.org\"]\nip = [\"192.0.2.1\", \"::1\"]",
+        ),
     ] {
         let member = Member::of(&authority, WEB, &given);
         let leaf = issue(&member.issuers, &identity(rest), None, clock::now()).unwrap();
@@ -128,7 +131,8 @@ fn a_request_must_prove_its_key_and_have_the_right_kind() {
     let trailing: Vec<u8> = good.iter().copied().chain([0]).collect();
     let ed25519 = request(&authority::fresh_key(KeyType::Ed25519).unwrap());
     let p384 = request(&KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap());
-    for (bad, why) in [(forged, "not signed"), (trailing, "bytes follow"), (ed25519, "P-256"), (p384, "P-256"), (vec![], "read")] {
+    for (bad, why) in [(forged, "not signed"), (trailing, "bytes follow"), (ed25519, "P-256"), (p384, "P-256"), (vec![], "read")]
+    {
         let refused = chain::check_request(&bad).unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
     }
