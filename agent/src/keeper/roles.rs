@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reverie_core::ipc::{prober, warden};
+use reverie_core::ipc::{gss, prober, warden};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::alarms::Alarms;
@@ -16,6 +16,8 @@ use crate::ops::host::Host;
 
 type WardenChannel = Channel<warden::Request, warden::Reply>;
 type ProberChannel = Channel<prober::Request, prober::Reply>;
+/// To a process of the role `gss`, which lives for one question, or for the two of a handshake.
+pub type GssChannel = Channel<gss::Request, gss::Reply>;
 
 /// Deadline for facts: a caller waits for them.
 pub const FACTS_DEADLINE: Duration = Duration::from_secs(5);
@@ -62,6 +64,7 @@ pub struct Roles {
     warden_socket: Option<PathBuf>,
     prober_socket: Option<PathBuf>,
     net_socket: Option<PathBuf>,
+    gss_socket: Option<PathBuf>,
     run: PathBuf,
     exe: PathBuf,
     /// Turns for questions that may take as long as a large file is read.
@@ -80,6 +83,7 @@ impl Roles {
             warden_socket: host.warden_socket.clone(),
             prober_socket: host.prober_socket.clone(),
             net_socket: host.net_socket.clone(),
+            gss_socket: host.gss_socket.clone(),
             run: host.run.clone(),
             exe: std::env::current_exe()?,
             digests: Semaphore::new(DIGESTS),
@@ -148,6 +152,16 @@ impl Roles {
             None => spawn_role::<&str>(&self.exe, "net", &[]),
         };
         socket.map_err(|error| RoleError::Start { role: "net", error })
+    }
+
+    /// A new process that speaks Kerberos.
+    pub async fn gss(&self) -> Result<GssChannel, RoleError> {
+        let socket = match &self.gss_socket {
+            Some(path) => connect_role(path),
+            None => spawn_role::<&str>(&self.exe, "gss", &[]),
+        };
+        let socket = socket.map_err(|error| RoleError::Start { role: "gss", error })?;
+        Ok(GssChannel::connect(socket, "gss").await?)
     }
 
     /// Asks a prober, which lives for this question.

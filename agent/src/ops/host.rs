@@ -40,6 +40,8 @@ pub struct Host {
     pub prober_socket: Option<PathBuf>,
     /// Where systemd starts the role `net`; `None`: the keeper starts its own.
     pub net_socket: Option<PathBuf>,
+    /// Where the packaged role `gss` listens.
+    pub gss_socket: Option<PathBuf>,
 }
 
 /// Why the host's names or places could not be settled.
@@ -119,6 +121,7 @@ impl Host {
             warden_socket: given(&paths.warden_socket).or_else(|| scope.role_socket("warden")),
             prober_socket: given(&paths.prober_socket).or_else(|| scope.role_socket("prober")),
             net_socket: given(&paths.net_socket).or_else(|| scope.role_socket("net")),
+            gss_socket: scope.role_socket("gss"),
             run,
             state,
         })

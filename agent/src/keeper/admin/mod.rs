@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod certificates;
 pub mod explain;
+pub mod membership;
 pub mod mesh;
 pub mod secrets;
 pub mod status;

@@ -164,15 +164,15 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         Operation::ResumeMesh => admin::mesh::resume(call).await,
         Operation::PutClient => mesh::clients::put(call).await,
         Operation::RemoveClient => mesh::clients::remove(call).await,
-        Operation::InitMesh
-        | Operation::Invite
-        | Operation::JoinMesh
-        | Operation::Promote
-        | Operation::Evict
-        | Operation::Readmit
-        | Operation::LeaveMesh
-        | Operation::RotateMesh
-        | Operation::SetIssuingLimits => Err(Problem::new(Code::Internal, "not yet").into()),
+        Operation::InitMesh => admin::membership::init(call).await,
+        Operation::Invite => admin::membership::invite(call).await,
+        Operation::JoinMesh => admin::membership::join(call).await,
+        Operation::Promote => admin::membership::promote(call).await,
+        Operation::Evict => admin::membership::evict(call).await,
+        Operation::Readmit => admin::membership::readmit(call).await,
+        Operation::LeaveMesh => admin::membership::leave(call).await,
+        Operation::RotateMesh => admin::membership::rotate(call).await,
+        Operation::SetIssuingLimits => admin::membership::set_limits(call).await,
         Operation::Health => admin::status::health(call),
         Operation::Ready => admin::status::ready(call),
         Operation::Metrics => admin::status::metrics(call),

@@ -9,7 +9,7 @@ use reverie_core::ipc::net::{Page, PeerState, Reply, Request, Stats, TaskKind};
 use reverie_core::mesh::collection::Collection;
 
 use super::merging::{self, Handed};
-use super::{Keeper, MeshError, clients, clock, joining, renewal, topology, wrapping};
+use super::{Keeper, MeshError, clients, clock, inviting, joining, kerberos, renewal, topology, wrapping};
 use crate::keeper::local::denials;
 
 /// How long net waits for a situation, at most.
@@ -72,21 +72,21 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
             let held = mesh.read();
             Reply::Summary(held.core.as_ref().map(|core| core.set.summary()).unwrap_or_default())
         }
-        Request::Join(request) => joining::join(keeper, request).await,
-        Request::RegisterKem(request) => joining::register(keeper, request).await,
-        Request::WrappingKey { node, nonce } => wrapping::serve(keeper, node, nonce).await,
+        Request::Join(request) => inviting::redeem(keeper, request).await,
+        Request::RegisterKem(request) => kerberos::register(keeper, request).await,
+        Request::WrappingKey { node, nonce } => wrapping::serve(keeper, &node, nonce).await,
         Request::Renew { node, kid, payload } => renewal::renew(keeper, node, kid, payload).await,
         // Only while we ourselves wait for it: net cannot have us join what we did not mean to.
         Request::PrepareJoin { task, exporter } => match mesh.tasks.what(task) {
-            Some(TaskKind::Join { .. }) => joining::prepare(keeper, task, exporter).await,
+            Some(TaskKind::Join { .. }) => joining::prepare(keeper, task, exporter),
             _ => no_such_task(),
         },
         Request::PrepareKerberos { task, channel_binding } => match mesh.tasks.what(task) {
-            Some(TaskKind::JoinByKerberos { .. }) => joining::prepare_kerberos(keeper, task, channel_binding).await,
+            Some(TaskKind::JoinByKerberos { .. }) => kerberos::prepare(keeper, task, channel_binding).await,
             _ => no_such_task(),
         },
         Request::FinishKerberos { task, token, answer } => match mesh.tasks.what(task) {
-            Some(TaskKind::JoinByKerberos { .. }) => joining::finish_kerberos(keeper, task, token, answer).await,
+            Some(TaskKind::JoinByKerberos { .. }) => kerberos::finish(keeper, task, token, &answer).await,
             _ => no_such_task(),
         },
         Request::Report { task, outcome } => {

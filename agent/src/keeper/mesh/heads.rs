@@ -44,7 +44,7 @@ async fn wait_for_others(keeper: &Keeper) {
     }
 }
 
-async fn tell(keeper: &Keeper) -> Result<(), MeshError> {
+pub(super) async fn tell(keeper: &Keeper) -> Result<(), MeshError> {
     let node = keeper.host.node_id.as_str();
     let mut drafts = vec![];
     if let Some(ring) = keeper.mesh.keys() {

@@ -22,6 +22,9 @@ const HEALTHY: Duration = Duration::from_secs(60);
 
 /// Is there anything to do on the network?
 fn is_wanted(keeper: &Keeper) -> bool {
+    if keeper.mesh.affairs.leaving.load(std::sync::atomic::Ordering::Relaxed) {
+        return true;
+    }
     match keeper.mesh.state() {
         MeshState::Joining | MeshState::Member | MeshState::Authority | MeshState::Cloned => true,
         // Whoever was put out still answers to nobody, and asks nobody.

@@ -12,14 +12,19 @@
 //! `authority_turn` may write; who writes never takes `authority_turn`.
 
 mod admission;
+mod affairs;
 mod answering;
 mod certificate;
 pub mod clients;
 pub mod founding;
 mod heads;
+pub mod initiation;
+pub mod inviting;
 pub mod joining;
+mod kerberos;
 pub mod keys;
 mod link;
+pub mod membership;
 mod merging;
 mod metrics;
 mod noticing;
@@ -32,6 +37,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod trouble;
 mod trust;
 pub mod wrapping;
 pub mod writing;
@@ -86,6 +92,7 @@ pub struct Mesh {
     /// Somebody's records were merged.
     heard: Notify,
     tasks: tasks::Tasks,
+    affairs: affairs::Affairs,
     unacknowledged: Mutex<metrics::Unacknowledged>,
     /// Turns for verifying what others said.
     verifying: Semaphore,
@@ -140,6 +147,8 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(link::run(Arc::clone(keeper)));
     tokio::spawn(heads::run(Arc::clone(keeper)));
     tokio::spawn(trust::follow(Arc::clone(keeper)));
+    tokio::spawn(renewal::follow(Arc::clone(keeper)));
+    tokio::spawn(wrapping::follow(Arc::clone(keeper)));
 }
 
 /// Where this host stands.
@@ -233,6 +242,7 @@ impl Mesh {
             own_due: Notify::new(),
             heard: Notify::new(),
             tasks: tasks::Tasks::default(),
+            affairs: affairs::Affairs::default(),
             unacknowledged: Mutex::default(),
             verifying: Semaphore::new(4),
             peers: Mutex::default(),

@@ -46,7 +46,7 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
     }
 }
 
-async fn once(keeper: &Arc<Keeper>, said: &mut Option<([u8; 16], Said)>) -> Result<Vec<String>, MeshError> {
+pub(super) async fn once(keeper: &Arc<Keeper>, said: &mut Option<([u8; 16], Said)>) -> Result<Vec<String>, MeshError> {
     let failed = |error: LifecycleError| MeshError::Lifecycle(Box::new(error));
     match keeper.mesh.state() {
         MeshState::None | MeshState::Joining | MeshState::Left => {

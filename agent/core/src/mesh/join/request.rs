@@ -137,9 +137,10 @@ pub fn binding(request: &JoinRequest) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Names who asked for what, over whichever connection: who repeats a request has the same.
+/// Names who asks, by its keys, over whichever connection: who repeats a request has the same. The certificate request is left
+/// out, since each is signed anew.
 pub fn applicant(request: &JoinRequest) -> [u8; 32] {
-    let request = JoinRequest { exporter: [0; 32], addresses: vec![], ..request.clone() };
+    let request = JoinRequest { exporter: [0; 32], addresses: vec![], csr: vec![], ..request.clone() };
     binding(&request)
 }
 
@@ -213,6 +214,7 @@ pub mod tests {
     fn who_asks_again_over_another_connection_is_the_same_applicant() {
         let mut again = request();
         again.exporter = [1; 32];
+        again.csr.push(1);
         assert_eq!(applicant(&again), applicant(&request()));
         assert_ne!(binding(&again), binding(&request()));
         again.kem_key.0[0] ^= 1;

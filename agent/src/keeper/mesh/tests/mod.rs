@@ -2,9 +2,13 @@
 
 mod answers;
 mod crash;
+mod hosts;
+mod joining;
+mod members;
 mod merge;
 mod restore;
 mod view;
+mod wrapping;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,281 @@
+//! Who goes, who rises, and what a host may issue: done by an administrator on an authority, or by a host that leaves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::ca;
+use reverie_core::id::NodeId;
+use reverie_core::mesh::collection::{Collection, Eviction, IssuingLimits, Revocation, Standing, key};
+use reverie_core::mesh::crypto::Kid;
+use reverie_core::mesh::membership::{self, Refusal};
+use reverie_core::mesh::record::Fields;
+use reverie_core::mesh::vector::Position;
+use reverie_core::mesh::view::View;
+use reverie_core::moment::Moment;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::trouble::Trouble;
+use super::writing::{self, Draft};
+use super::{Mesh, MeshError, MeshState, founding, inviting, wrapping};
+use crate::keeper::identity::{delegation, membership as issuing};
+use crate::keeper::state::{Change, Write};
+use crate::keeper::{Keeper, clock};
+
+/// Bytes of a reason.
+const MAX_REASON: usize = 200;
+/// So long a host that leaves waits for someone to hear its last word.
+const LAST_WORD: Duration = Duration::from_secs(20);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+fn look<T>(keeper: &Keeper, look: impl FnOnce(&View<'_>) -> Result<T, Refusal>) -> Result<T, Trouble> {
+    let looked = keeper.mesh.look(look).ok_or_else(|| MeshError::NotIn(keeper.mesh.state().as_str()))?;
+    Ok(looked?)
+}
+
+fn event(kind: Kind, actor: Actor, node: &NodeId, reason: Option<String>) -> Event {
+    let subject = Subject { object: Some(node.to_string()), ..Subject::default() };
+    Event { time: clock::now(), kind, outcome: Outcome::Done, actor, subject, reason }
+}
+
+fn checked(reason: Option<String>, otherwise: &str) -> Result<String, Refusal> {
+    match reason {
+        Some(reason) if reason.len() > MAX_REASON => {
+            Err(Refusal::new(422, format!("the reason is longer than {MAX_REASON} bytes"), "say it in fewer words"))
+        }
+        Some(reason) => Ok(reason),
+        None => Ok(otherwise.to_owned()),
+    }
+}
+
+/// Puts a host out because an administrator asked.
+pub async fn evict(keeper: &Arc<Keeper>, node: NodeId, reason: Option<String>, actor: Actor) -> Result<(), Trouble> {
+    let reason = checked(reason, "put out by an administrator")?;
+    let task = Arc::clone(keeper);
+    let evicting = async move {
+        let _turn = task.mesh.affairs.membership.lock().await;
+        let us = &task.host.node_id;
+        look(&task, |view| membership::evict(view, us, &node))?;
+        put_out(&task, &node, reason, actor).await
+    };
+    keeper.tasks.spawn(evicting).await.map_err(|_| stopping())?
+}
+
+fn stopping() -> Trouble {
+    Trouble::unavailable("the agent is stopping", "start it, then try again")
+}
+
+/// Ends a host's keys at what was heard of them, revokes its intermediates, takes back its tokens and makes a new version of
+/// the wrapping key, in one transaction; then drops its connections and lists what we signed for it. The caller has the turn
+/// of membership.
+pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String, actor: Actor) -> Result<(), Trouble> {
+    let now = clock::now();
+    let turn = keeper.mesh.affairs.wrapping.lock().await;
+    let heard = heard(keeper, node);
+    let said = look(keeper, |view| {
+        let member = view.members().get(node);
+        let member = member.ok_or_else(|| Refusal::new(404, format!("{node} was never in this mesh"), "agentctl mesh peers"))?;
+        Ok((membership::accepted(member, heard), revocations(view, node, now)))
+    });
+    let (accepted, revoked) = said?;
+    let kids: Vec<Kid> = accepted.keys().copied().collect();
+    let eviction = Eviction { node: node.clone(), accepted, reason: reason.clone(), left: false };
+    let mut drafts = vec![Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?];
+    for (key, revocation) in &revoked {
+        drafts.push(Draft::put(Collection::Revocations, key.clone(), revocation)?);
+    }
+    let (version, write, number) = wrapping::next(keeper, now)?;
+    drafts.push(version);
+    let mut writes = inviting::take_back(&keeper.state, node)?;
+    writes.push(write);
+    let events = vec![
+        event(Kind::HostEvicted, actor.clone(), node, Some(format!("{reason}; {} intermediates revoked", revoked.len()))),
+        event(
+            Kind::WrappingKeyRotated,
+            actor.clone(),
+            &keeper.host.node_id,
+            Some(format!("version {number}, for {node} is out")),
+        ),
+    ];
+    writing::write(keeper, drafts, Change { writes, events }).await?;
+    wrapping::say_version(keeper);
+    drop(turn);
+    Mesh::disconnect(keeper, kids);
+    if let Err(error) = delegation::revoke_host(keeper, node, actor).await {
+        // It is out of the mesh all the same; the lists are tried again.
+        keeper
+            .alarms
+            .raise("mesh, revocation", format!("{node} is out, but its intermediates are not all in a list yet: {error}"));
+    }
+    Ok(())
+}
+
+/// How far each key of a host was heard.
+pub(super) fn heard(keeper: &Keeper, node: &NodeId) -> BTreeMap<Kid, Position> {
+    let held = keeper.mesh.read();
+    let mut heard = BTreeMap::new();
+    let Some(core) = &held.core else { return heard };
+    for record in core.set.history(node) {
+        if let Ok(fields) = Fields::read(record) {
+            let position: &mut Position = heard.entry(fields.kid).or_default();
+            *position = fields.position.max(*position);
+        }
+    }
+    heard
+}
+
+/// What revokes a host's intermediates for verifiers of ours, at once.
+fn revocations(view: &View<'_>, node: &NodeId, now: Moment) -> Vec<(String, Revocation)> {
+    let of_node = view.intermediates().into_iter().filter(|known| known.intermediate.node == *node);
+    let revocation = |known: reverie_core::mesh::view::Intermediate<'_>| {
+        let (_, certificate) = X509Certificate::from_der(&known.intermediate.certificate).ok()?;
+        let serial = data_encoding::HEXLOWER.encode(certificate.raw_serial());
+        let not_after = Moment::from_secs(certificate.validity().not_after.timestamp());
+        let key = key::revocation(&known.intermediate.root, &serial);
+        (not_after > now).then_some((key, Revocation { at: now, not_after }))
+    };
+    of_node.filter_map(revocation).collect()
+}
+
+/// Makes a member an authority: its admission is said again, with the greater standing. It makes its root itself, once it
+/// hears of it.
+pub async fn promote(keeper: &Arc<Keeper>, node: &NodeId, actor: Actor) -> Result<(), Trouble> {
+    let _turn = keeper.mesh.affairs.membership.lock().await;
+    let us = &keeper.host.node_id;
+    let host = look(keeper, |view| {
+        membership::promote(view, us, node)?;
+        view.host(node)
+            .ok_or_else(|| Refusal::new(404, format!("{node} is not in this mesh"), "agentctl mesh peers lists who is"))
+    })?;
+    let no_keys = || Refusal::new(409, format!("{node} has no KEM key in the mesh"), "have it join again: agentctl mesh readmit");
+    let current = host.keys.into_iter().find_map(|key| key.kem_key.map(|kem| (key.signing_key, kem)));
+    let (signing, kem) = current.ok_or_else(no_keys)?;
+    let drafts = inviting::admission(node, &signing, &kem, Standing::Authority, "promotion", None)?;
+    let event = event(Kind::HostPromoted, actor, node, None);
+    writing::write(keeper, drafts, Change { writes: vec![], events: vec![event] }).await?;
+    Ok(())
+}
+
+/// Says what a host may issue. Its intermediate follows when it is renewed; its own judge, and ours, at once.
+pub async fn set_limits(keeper: &Keeper, node: &NodeId, limits: IssuingLimits, actor: Actor) -> Result<(), Trouble> {
+    ca::check_limits(&limits).map_err(|error| Refusal::new(422, error.to_string(), "set other limits"))?;
+    let us = &keeper.host.node_id;
+    look(keeper, |view| {
+        membership::lead(view, us, "say what a host may issue")?;
+        match view.members().is_in(node) {
+            true => Ok(()),
+            false => Err(Refusal::new(404, format!("{node} is not in this mesh"), "agentctl mesh peers lists who is")),
+        }
+    })?;
+    let reason = serde_json::to_string(&limits).ok().map(|text| text.chars().take(1000).collect());
+    let event = event(Kind::IssuingLimitsChanged, actor, node, reason);
+    let draft = Draft::put(Collection::IssuingLimits, node.as_str(), &limits)?;
+    writing::write(keeper, vec![draft], Change { writes: vec![], events: vec![event] }).await?;
+    Ok(())
+}
+
+/// This host leaves: it says so, waits until somebody heard, and is its own root again. Asked once more after nobody heard,
+/// it goes on waiting.
+pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
+    let _turn = keeper.mesh.affairs.joining.lock().await;
+    let us = &keeper.host.node_id;
+    let said_before = keeper.mesh.look(|view| {
+        view.members().get(us).is_some_and(|member| {
+            member.standing.is_none() && member.evicted.as_ref().is_some_and(|out| out.left && out.by == *us)
+        })
+    });
+    if keeper.mesh.state() == MeshState::Evicted && said_before != Some(true) {
+        // Others know already: there is nothing to say.
+        return stay_out(keeper, actor).await;
+    }
+    let leaving = Leaving::begin(keeper);
+    if said_before != Some(true) {
+        look(keeper, |view| membership::leave(view, us))?;
+        say_goodbye(keeper, actor.clone()).await?;
+    }
+    let heard = was_heard(keeper).await;
+    drop(leaving);
+    if !heard {
+        return Err(Trouble::unavailable(
+            "this host has left, but nobody could be told yet",
+            "try again when a peer can be reached; agentctl mesh evict on an authority does the same",
+        ));
+    }
+    stay_out(keeper, actor).await
+}
+
+/// While it lives, net goes on though this host is out: somebody is to hear it.
+struct Leaving(Arc<Keeper>);
+
+impl Leaving {
+    fn begin(keeper: &Arc<Keeper>) -> Self {
+        keeper.mesh.affairs.leaving.store(true, Ordering::Relaxed);
+        Self(Arc::clone(keeper))
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.mesh.affairs.leaving.store(false, Ordering::Relaxed);
+        self.0.mesh.wanted.notify_one();
+    }
+}
+
+async fn say_goodbye(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
+    let us = &keeper.host.node_id;
+    // Everything until now counts, and the goodbye itself: it is the next record.
+    let accepted = {
+        let held = keeper.mesh.read();
+        let core = held.core.as_ref().ok_or(MeshError::NotIn("none"))?;
+        let view = View::of(&core.set, clock::now());
+        let member = view.members().get(us).ok_or(MeshError::NotIn("none"))?;
+        let own = core.author.position();
+        let last = Position { seq: own.seq + 1, ..own };
+        let current = held.keys.as_ref().map(|ring| ring.current.kid());
+        let mut heard = BTreeMap::new();
+        for record in core.set.history(us) {
+            if let Ok(fields) = Fields::read(record) {
+                let position: &mut Position = heard.entry(fields.kid).or_default();
+                *position = fields.position.max(*position);
+            }
+        }
+        heard.extend(current.map(|kid| (kid, last)));
+        membership::accepted(member, heard)
+    };
+    let eviction = Eviction { node: us.clone(), accepted, reason: "left".to_owned(), left: true };
+    let draft = Draft::put(Collection::Evictions, key::eviction(us, us), &eviction)?;
+    let event = event(Kind::MeshLeft, actor, us, None);
+    founding::leave(keeper, vec![draft], Change { writes: vec![], events: vec![event] }).await?;
+    Ok(())
+}
+
+/// Waits until a peer has our last record, by its word. With nobody else in the mesh there is nobody to tell.
+async fn was_heard(keeper: &Keeper) -> bool {
+    let us = &keeper.host.node_id;
+    let own = keeper.mesh.vector().get(us);
+    let alone = keeper.mesh.look(|view| !view.hosts().any(|host| host.node != *us && host.standing.is_some()));
+    if alone != Some(false) {
+        return true;
+    }
+    let heard = async {
+        loop {
+            let peers = keeper.mesh.peers().values().any(|peer| peer.vector.as_ref().is_some_and(|has| has.get(us) >= own));
+            if peers {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(LAST_WORD, heard).await.is_ok()
+}
+
+/// Nothing of the mesh is held any more; certificates come from a root of our own again.
+async fn stay_out(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
+    let writes: Vec<Write> = vec![wrapping::forget()];
+    founding::left(keeper, Change { writes, events: vec![] }).await?;
+    issuing::leave(keeper, actor).await?;
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! Renewal, eviction, readmission, promotion, leaving.
+
+use std::time::Duration;
+
+use reverie_core::audit::Actor;
+use reverie_core::ca::Role;
+use reverie_core::mesh::renewal::Wanted;
+use reverie_core::mesh::vector::Position;
+
+use super::hosts::{Hosts, invite, readmit};
+use super::*;
+use crate::keeper::identity::membership as issuing;
+use crate::keeper::mesh::{MeshState, membership, renewal, trust, wrapping};
+
+async fn renewal_of(member: &Agent, authority: &str) -> Request {
+    let csr = issuing::certificate_request(member).await.unwrap();
+    let payload = renewal::request(member, &node(authority), member.mesh.id(), Wanted::Intermediate, csr).unwrap();
+    Request::Renew { node: member.host.node_id.clone(), kid: member.mesh.keys().unwrap().current.kid(), payload }
+}
+
+fn refused(reply: Reply) -> (u16, String) {
+    match reply {
+        Reply::Refused { status, message } => (status, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn evict(at: &Agent, name: &str) {
+    membership::evict(at, node(name), Some("lost".to_owned()), Actor::Agent).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authority_renews_a_member_by_its_key_alone_and_once_for_each_request() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let request = renewal_of(&member, "a").await;
+    assert!(matches!(founder.ask(request.clone()).await, Reply::Sealable { .. }));
+    assert_eq!(refused(founder.ask(request).await).0, 409, "a replay");
+    let Request::Renew { kid, mut payload, node: who } = renewal_of(&member, "a").await else { panic!() };
+    *payload.last_mut().unwrap() ^= 1;
+    assert_eq!(refused(founder.ask(Request::Renew { node: who, kid, payload }).await).0, 401, "a forged proof");
+    let Request::Renew { kid, payload, .. } = renewal_of(&member, "a").await else { panic!() };
+    let reply = founder.ask(Request::Renew { node: node("a"), kid, payload }).await;
+    assert_eq!(refused(reply).0, 401, "in another's name");
+    let stranger = hosts.start("c", "c").await;
+    founding::prepare(&stranger, Change::default()).await.unwrap();
+    let csr = issuing::certificate_request(&stranger).await.unwrap();
+    let payload = renewal::request(&stranger, &node("a"), founder.mesh.id(), Wanted::Membership, csr).unwrap();
+    let kid = stranger.mesh.keys().unwrap().current.kid();
+    let reply = founder.ask(Request::Renew { node: node("c"), kid, payload }).await;
+    assert_eq!(refused(reply).0, 401, "one that nobody admitted");
+}
+
+#[tokio::test]
+async fn a_member_gets_its_next_intermediate_from_an_authority() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let before = member.issuers().stored.record.intermediates.len();
+    hosts.while_carrying(&member, &[&founder], renewal::ask_once(&member)).await.unwrap();
+    assert_eq!(member.issuers().stored.record.intermediates.len(), before + 1);
+    assert!(member.audit().contains("intermediate-renewed"));
+}
+
+#[tokio::test]
+async fn a_member_cannot_bring_in_put_out_or_renew_and_says_who_can() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let told = readmit(&member, "a").await.unwrap_err().to_string();
+    assert!(told.contains("takes an authority") && told.contains("a.example.org"), "{told}");
+    let told = membership::evict(&member, node("a"), None, Actor::Agent).await.unwrap_err().to_string();
+    assert!(told.contains("takes an authority"), "{told}");
+    let told = membership::promote(&member, &node("b"), Actor::Agent).await.unwrap_err().to_string();
+    assert!(told.contains("takes an authority"), "{told}");
+    let reply = member.ask(renewal_of(&founder, "b").await).await;
+    let Reply::Failed { message } = reply else { panic!("{reply:?}") };
+    assert!(message.contains("do it on an authority: a.example.org"), "{message}");
+    // What a member forges about admissions, nobody takes for one.
+    let (signing_key, kem_key) = member.mesh.keys().unwrap().current.public();
+    let name = key::admission(&node("b"), &signing_key.kid());
+    let admission = Admission {
+        node: node("b"),
+        signing_key,
+        kem_key: Some(kem_key),
+        standing: Standing::Authority,
+        by: "promotion".to_owned(),
+    };
+    write(&member, vec![Draft::put(Collection::Admissions, name, &admission).unwrap()], Change::default()).await.unwrap();
+    founder.pull(&member).await;
+    assert_eq!(founder.mesh.look(|view| view.members().is_authority(&node("b"))), Some(false));
+    assert_eq!(member.mesh.state(), MeshState::Member);
+}
+
+#[tokio::test]
+async fn a_host_that_was_put_out_gets_nothing_more_and_cannot_undo_it() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let (before, kid) = (founder.digest(), member.mesh.keys().unwrap().current.kid());
+    evict(&founder, "b").await;
+    assert_ne!(before, founder.digest());
+    assert_eq!(refused(founder.ask(renewal_of(&member, "a").await).await).0, 403);
+    assert_eq!(refused(founder.ask(Request::WrappingKey { node: node("b"), nonce: None }).await).0, 403);
+    // It writes on, before it hears of it: void.
+    member.put_client("forged").await;
+    founder.pull(&member).await;
+    assert!(!founder.has_client("forged"));
+    let revoked = founder.mesh.look(|view| view.revocations().count()).unwrap();
+    assert_eq!(revoked, 1, "its intermediate");
+    assert_eq!(
+        founder.mesh.look(|view| view.intermediates().iter().filter(|i| i.intermediate.node == node("b")).count()),
+        Some(0)
+    );
+    let told = membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap_err().to_string();
+    assert!(told.contains("out of the mesh already"), "{told}");
+    let disconnects = founder.mesh.tasks.list();
+    assert!(disconnects.iter().any(|task| format!("{:?}", task.what).contains(&kid.to_string())), "{disconnects:?}");
+    member.pull(&founder).await;
+    assert_eq!(member.mesh.state(), MeshState::Evicted);
+    assert!(write(&member, vec![], Change::default()).await.is_err());
+    assert!(founder.audit().contains("host-evicted"));
+}
+
+#[tokio::test]
+async fn what_a_host_said_before_it_was_put_out_counts_and_what_it_says_later_does_not() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    founder.put_client("good").await;
+    let heard = founder.mesh.vector().get(&node("b"));
+    evict(&founder, "b").await;
+    let accepted = founder.mesh.look(|view| {
+        let value = view.get(Collection::Evictions, &key::eviction(&node("b"), &node("a"))).unwrap();
+        minicbor::decode::<reverie_core::mesh::collection::Eviction>(value.bytes).unwrap().accepted
+    });
+    assert_eq!(accepted.unwrap().values().copied().collect::<Vec<Position>>(), [heard]);
+    assert!(founder.has_client("good"));
+    drop(member);
+}
+
+#[tokio::test]
+async fn a_host_that_lost_its_disk_comes_back_by_readmission_only() {
+    let hosts = Hosts::new();
+    let (founder, old) = hosts.two().await;
+    let new = hosts.start("b", "new").await;
+    let request = reverie_core::api::mesh::InviteRequest { node_id: node("b"), ttl_seconds: 60, limits: None };
+    let told = crate::keeper::mesh::inviting::invite(&founder, request, false, Actor::Agent).await.unwrap_err().to_string();
+    assert!(told.contains("agentctl mesh readmit b.example.org"), "{told}");
+    let token = readmit(&founder, "b").await.unwrap().token;
+    assert_eq!(founder.mesh.look(|view| view.members().is_in(&node("b"))), Some(false), "the old keys end at once");
+    hosts.join(&new, &token, &[&founder]).await.unwrap();
+    hosts.sync(&founder, &new).await;
+    assert_eq!(new.mesh.state(), MeshState::Member);
+    assert_eq!(founder.digest(), new.digest());
+    // Who has the old disk is out for good.
+    old.put_client("from the old disk").await;
+    founder.pull(&old).await;
+    assert!(!founder.has_client("from the old disk"));
+    assert_eq!(refused(founder.ask(renewal_of(&old, "a").await).await).0, 401);
+}
+
+#[tokio::test]
+async fn a_token_of_before_an_eviction_lets_nobody_in_after_it() {
+    let hosts = Hosts::new();
+    let founder = hosts.founded().await;
+    let token = invite(&founder, "b").await.token;
+    let member = hosts.start("b", "b").await;
+    hosts.join(&member, &token, &[&founder]).await.unwrap();
+    hosts.sync(&founder, &member).await;
+    evict(&founder, "b").await;
+    let request = hosts.seen.lock().unwrap()[0].clone();
+    assert_eq!(refused(founder.ask(Request::Join(request)).await).0, 403, "the answer is not given again");
+    let other = hosts.start("b", "other").await;
+    let told = hosts.join(&other, &token, &[&founder]).await.unwrap_err().to_string();
+    assert!(told.contains("by other keys"), "{told}");
+}
+
+#[tokio::test]
+async fn a_promoted_member_makes_a_root_that_the_others_trust_and_admits_hosts_itself() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &member).await;
+    assert_eq!(member.mesh.state(), MeshState::Authority);
+    issuing::promote(&member, Actor::Agent).await.unwrap();
+    trust::once(&member, &mut None).await.unwrap();
+    assert_eq!(member.issuers().stored.record.membership.role, Role::Own);
+    hosts.sync(&founder, &member).await;
+    let holders = founder.mesh.look(|view| view.bundle().iter().map(|root| root.holder.clone()).collect::<Vec<_>>()).unwrap();
+    assert!(holders.contains(&node("a")) && holders.contains(&node("b")), "{holders:?}");
+    // The first authority is lost; the second puts it out and goes on.
+    membership::evict(&member, node("a"), None, Actor::Agent).await.unwrap();
+    assert_eq!(member.mesh.look(|view| view.bundle().iter().all(|root| *root.holder == node("b"))), Some(true));
+    let token = invite(&member, "c").await;
+    assert_eq!(token.addresses, ["b.example.org:7438"]);
+}
+
+#[tokio::test]
+async fn a_host_that_leaves_says_so_and_is_its_own_root_again() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let leaving = membership::leave(&member, Actor::Agent);
+    let hearing = async {
+        while member.mesh.state() != MeshState::Evicted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hosts.sync(&founder, &member).await;
+    };
+    let (left, ()) = tokio::join!(leaving, hearing);
+    left.unwrap();
+    assert_eq!(member.mesh.state(), MeshState::Left);
+    assert_eq!(member.issuers().stored.record.membership.role, Role::Own);
+    assert!(wrapping::held(&member.state).unwrap().is_empty());
+    let out = founder.mesh.look(|view| view.host(&node("b")).unwrap()).unwrap();
+    assert!(out.standing.is_none() && out.evicted.unwrap().left);
+    let told = membership::leave(&founder, Actor::Agent).await;
+    assert!(told.is_ok(), "the last one leaves without a word: {told:?}");
+}
+
+#[tokio::test]
+async fn the_last_authority_does_not_leave_others_behind() {
+    let hosts = Hosts::new();
+    let (founder, _member) = hosts.two().await;
+    let told = membership::leave(&founder, Actor::Agent).await.unwrap_err().to_string();
+    assert!(told.contains("the last authority") && told.contains("agentctl mesh promote b.example.org"), "{told}");
+    assert_eq!(founder.mesh.state(), MeshState::Authority);
+}
+
+#[tokio::test]
+async fn what_a_host_may_issue_is_said_by_authorities() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    let limits = reverie_core::mesh::collection::IssuingLimits {
+        dns: vec!["b.example.org".into(), "web.example.org".into()],
+        spiffe: vec!["/svc/web".into()],
+        ..Default::default()
+    };
+    assert!(membership::set_limits(&member, &node("b"), limits.clone(), Actor::Agent).await.is_err());
+    membership::set_limits(&founder, &node("b"), limits.clone(), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &member).await;
+    assert_eq!(member.mesh.look(|view| view.limits(&node("b"))).flatten(), Some(limits));
+    let wrong = reverie_core::mesh::collection::IssuingLimits { spiffe: vec!["svc".into()], ..Default::default() };
+    assert!(membership::set_limits(&founder, &node("b"), wrong, Actor::Agent).await.is_err());
+}
