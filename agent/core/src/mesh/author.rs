@@ -1,5 +1,9 @@
 //! Our own writing side: where the next record stands, and when.
 
+mod sweep;
+
+pub use sweep::{Again, FEW, Sweep};
+
 use super::collection::Collection;
 use super::crypto::{CryptoFailure, Kid, Signer};
 use super::record::{Hash, MAX_KEY, Record, Stamp, Statement};

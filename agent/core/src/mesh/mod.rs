@@ -37,3 +37,6 @@ mod strict;
 pub mod vector;
 pub mod view;
 pub mod wrapping;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -68,10 +68,17 @@ impl Ledger {
         })
     }
 
+    pub(super) fn replaceable_at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
+        self.replaceable.range((position, 0)..=(position, u32::MAX)).map(|(_, id)| *id)
+    }
+
+    pub(super) fn lasting_at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
+        self.lasting.range((position, 0)..=(position, u32::MAX)).map(|(_, id)| *id)
+    }
+
     /// Entries at exactly this position.
     pub(super) fn at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
-        let range = (position, 0)..=(position, u32::MAX);
-        self.replaceable.range(range.clone()).chain(self.lasting.range(range)).map(|(_, id)| *id)
+        self.replaceable_at(position).chain(self.lasting_at(position))
     }
 
     /// Entries beyond `from`, ascending.

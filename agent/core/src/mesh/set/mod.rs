@@ -294,6 +294,12 @@ impl Set {
         self.chain(collection, short(key)).filter(move |entry| entry.key() == key)
     }
 
+    /// What can be replaced of an author at or below a position, ascending.
+    pub(super) fn replaceable_below(&self, author: &NodeId, position: Position) -> impl Iterator<Item = &Entry> {
+        let ledgers = self.ledger(author).into_iter();
+        ledgers.flat_map(move |l| l.replaceable.range(..=(position, NONE))).map(|&(_, id)| self.entry(id))
+    }
+
     /// Chains of entries of a collection: each holds all entries of one key, seldom of several.
     pub(super) fn chains(&self, collection: Collection) -> impl Iterator<Item = impl Iterator<Item = &Entry>> {
         self.by_key.range((collection, 0)..=(collection, u64::MAX)).map(|(_, &head)| self.links(head))

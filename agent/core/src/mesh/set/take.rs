@@ -200,14 +200,18 @@ impl Set {
     fn keep_within_limits(&mut self, author: u32, displaced: &mut Vec<Hash>) {
         loop {
             let ledger = &self.ledgers[author as usize];
-            let last = if ledger.weight > self.limits.replaceable {
-                ledger.replaceable.first()
+            let hash = |id: &u32| self.entry(*id).hash();
+            // Of two statements at one position the hash decides, not which came first.
+            let out = if ledger.weight > self.limits.replaceable {
+                let first = ledger.replaceable.first().map(|(position, _)| *position);
+                first.and_then(|position| ledger.replaceable_at(position).min_by_key(hash))
             } else if ledger.lasting_weight > self.limits.lasting {
-                ledger.lasting.last()
+                let last = ledger.lasting.last().map(|(position, _)| *position);
+                last.and_then(|position| ledger.lasting_at(position).max_by_key(hash))
             } else {
                 return;
             };
-            let Some(&(_, id)) = last else { return };
+            let Some(id) = out else { return };
             displaced.push(self.drop_entry(id));
         }
     }

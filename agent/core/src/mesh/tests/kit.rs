@@ -1,0 +1,263 @@
+//! A small mesh to try things on.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::id::NodeId;
+use crate::mesh::author::Author;
+use crate::mesh::collection::{Admission, Collection, Eviction, HostKey, Standing, key};
+use crate::mesh::crypto::{
+    BadSignature, CryptoFailure, KemCiphertext, KemPublicKey, Kid, PublicOperations, Signer, SigningPublicKey,
+};
+use crate::mesh::record::{Parsed, Record, host_key_bytes};
+use crate::mesh::set::{Anchor, Limits, Offered, Set};
+use crate::mesh::vector::Position;
+use crate::mesh::view::View;
+use crate::moment::Moment;
+
+/// Signs with a hash, which anybody could: good for rules, not for secrets. The second half of a signature is free, as it
+/// is in ECDSA for whoever has one.
+pub(crate) struct Double;
+
+fn double(key: &SigningPublicKey, message: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(key.0).chain_update(message).finalize().into()
+}
+
+impl PublicOperations for Double {
+    fn verify(&self, key: &SigningPublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
+        if signature[..32] == double(key, message) { Ok(()) } else { Err(BadSignature) }
+    }
+    fn verify_der(&self, _: &SigningPublicKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+        Err(BadSignature)
+    }
+    fn encapsulate(&self, _: &KemPublicKey) -> Result<(Box<KemCiphertext>, Zeroizing<[u8; 32]>), CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn hkdf(&self, _: &[u8; 32], _: &[u8]) -> Result<Zeroizing<[u8; 32]>, CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn wrap(&self, _: &[u8; 32], _: &[u8; 32]) -> Result<[u8; 40], CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn unwrap(&self, _: &[u8; 32], _: &[u8; 40]) -> Result<Zeroizing<[u8; 32]>, CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn encrypt(&self, _: &[u8; 32], _: &[u8; 16], _: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn decrypt(&self, _: &[u8; 32], _: &[u8; 16], _: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
+        Err(CryptoFailure)
+    }
+    fn random(&self, _: &mut [u8]) -> Result<(), CryptoFailure> {
+        Err(CryptoFailure)
+    }
+}
+
+pub(crate) struct DoubleSigner(SigningPublicKey);
+
+impl DoubleSigner {
+    pub(crate) fn named(name: &str) -> Self {
+        let mut point = [4; 65];
+        point[1..33].copy_from_slice(&Sha256::digest(name));
+        Self(SigningPublicKey(point))
+    }
+}
+
+impl Signer for DoubleSigner {
+    fn public_key(&self) -> &SigningPublicKey {
+        &self.0
+    }
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], CryptoFailure> {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&double(&self.0, message));
+        Ok(signature)
+    }
+    fn sign_der(&self, _: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
+        Err(CryptoFailure)
+    }
+}
+
+pub(crate) fn node(name: &str) -> NodeId {
+    format!("{name}.example").parse().unwrap()
+}
+
+pub(crate) fn kem(name: &str) -> KemPublicKey {
+    let mut key = Box::new([0; 1184]);
+    key[..32].copy_from_slice(&Sha256::digest(name));
+    KemPublicKey(key)
+}
+
+pub(crate) fn cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).unwrap()
+}
+
+/// Some host's hand.
+pub(crate) struct Pen {
+    pub(crate) author: Author,
+    pub(crate) signer: DoubleSigner,
+}
+
+impl Pen {
+    pub(crate) fn kid(&self) -> Kid {
+        self.signer.public_key().kid()
+    }
+}
+
+/// Everyone's hands, and the set of someone who hears everything.
+pub(crate) struct World {
+    pub(crate) set: Set,
+    pub(crate) pens: BTreeMap<&'static str, Pen>,
+    pub(crate) now: Moment,
+    /// Everything ever written, in order.
+    pub(crate) said: Vec<Vec<u8>>,
+}
+
+pub(crate) const START: Moment = Moment::from_millis(1_800_000_000_000);
+
+pub(crate) fn anchor() -> Anchor {
+    Anchor { node: node("a"), key: DoubleSigner::named("a").0 }
+}
+
+pub(crate) fn empty() -> Set {
+    Set::new(anchor(), Limits::default())
+}
+
+impl World {
+    /// `a` founds; nobody else is in.
+    pub(crate) fn founded() -> Self {
+        let mut world = Self { set: empty(), pens: BTreeMap::new(), now: START, said: Vec::new() };
+        world.arrive("a", "a");
+        world.admit("a", "a", Standing::Authority, "founding");
+        world
+    }
+
+    /// `a` founds, `b` is an authority as well, `m` and `n` are members.
+    pub(crate) fn usual() -> Self {
+        let mut world = Self::founded();
+        for (name, standing) in [("b", Standing::Authority), ("m", Standing::Member), ("n", Standing::Member)] {
+            world.arrive(name, name);
+            world.admit("a", name, standing, "token");
+        }
+        world
+    }
+
+    /// A host with a key, new or with all its memory lost.
+    pub(crate) fn arrive(&mut self, name: &'static str, key: &str) {
+        let author = Author::start(node(name), &self.set, self.now);
+        self.pens.insert(name, Pen { author, signer: DoubleSigner::named(key) });
+    }
+
+    pub(crate) fn tick(&mut self, millis: i64) {
+        self.now = Moment::from_millis(self.now.as_millis() + millis);
+    }
+
+    /// Writes, and does not let the set hear it.
+    pub(crate) fn whisper(&mut self, by: &'static str, collection: Collection, key: &str, value: Option<Vec<u8>>) -> Vec<u8> {
+        self.tick(1);
+        let pen = self.pens.get_mut(by).unwrap();
+        pen.author.write(collection, key, value, self.now, &pen.signer).unwrap().to_bytes()
+    }
+
+    pub(crate) fn hear(&mut self, record: &[u8]) -> Offered {
+        self.said.push(record.to_vec());
+        self.set.offer(record, &Double)
+    }
+
+    pub(crate) fn write(&mut self, by: &'static str, collection: Collection, key: &str, value: Option<Vec<u8>>) -> Offered {
+        let record = self.whisper(by, collection, key, value);
+        self.hear(&record)
+    }
+
+    /// With a value that must be taken.
+    pub(crate) fn say(&mut self, by: &'static str, collection: Collection, key: &str, value: &[u8]) {
+        let offered = self.write(by, collection, key, Some(value.to_vec()));
+        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{by} {collection:?} {key}: {offered:?}");
+    }
+
+    pub(crate) fn admission(&mut self, by: &'static str, who: &'static str, standing: Standing, how: &str) -> Vec<u8> {
+        let signing_key = self.pens[who].signer.0.clone();
+        let kid = signing_key.kid();
+        let admission = Admission { node: node(who), signing_key, kem_key: Some(kem(who)), standing, by: how.to_owned() };
+        self.whisper(by, Collection::Admissions, &key::admission(&node(who), &kid), Some(cbor(&admission)))
+    }
+
+    pub(crate) fn admit(&mut self, by: &'static str, who: &'static str, standing: Standing, how: &str) {
+        let record = self.admission(by, who, standing, how);
+        let offered = self.hear(&record);
+        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{offered:?}");
+    }
+
+    /// With what the set heard of it as accepted.
+    pub(crate) fn evict(&mut self, by: &'static str, who: &'static str) {
+        let accepted = self.set.heard(&node(who));
+        self.evict_at(by, who, accepted);
+    }
+
+    pub(crate) fn eviction(&mut self, by: &'static str, who: &'static str, accepted: Position) -> Vec<u8> {
+        let kids = self.view().members().get(&node(who)).map(|member| member.kids.clone()).unwrap_or_default();
+        let accepted = kids.into_iter().map(|kid| (kid, accepted)).collect();
+        let eviction = Eviction { node: node(who), accepted, reason: "stolen".to_owned(), left: by == who };
+        self.whisper(by, Collection::Evictions, &key::eviction(&node(who), &node(by)), Some(cbor(&eviction)))
+    }
+
+    pub(crate) fn evict_at(&mut self, by: &'static str, who: &'static str, accepted: Position) {
+        let record = self.eviction(by, who, accepted);
+        let offered = self.hear(&record);
+        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{offered:?}");
+    }
+
+    /// The record that goes on to a next key; the pen does not use it yet.
+    pub(crate) fn next_key(&mut self, who: &'static str, name: &str) -> Vec<u8> {
+        let next = DoubleSigner::named(name);
+        let previous = self.pens[who].kid();
+        let mut value = HostKey { signing_key: next.0.clone(), kem_key: kem(name), previous, proof: [0; 64] };
+        value.proof = next.sign(&host_key_bytes(&node(who), &value)).unwrap();
+        self.whisper(who, Collection::HostKeys, &key::host_key(&node(who), &next.0.kid()), Some(cbor(&value)))
+    }
+
+    pub(crate) fn view(&self) -> View<'_> {
+        View::of(&self.set, self.now)
+    }
+
+    pub(crate) fn client(&self, id: &str) -> Option<Vec<u8>> {
+        self.view().get(Collection::Clients, id).map(|value| value.bytes.to_vec())
+    }
+}
+
+/// As a record of another content, with a signature that fits.
+pub(crate) fn forge(record: &[u8], signer: &DoubleSigner, change: impl FnOnce(&mut Record)) -> Vec<u8> {
+    let mut record = Record::from_bytes(record).unwrap();
+    change(&mut record);
+    record.statement.kid = signer.public_key().kid();
+    record.statement.sign(signer).unwrap().to_bytes()
+}
+
+/// Everything a view says, as text: equal views, equal text.
+pub(crate) fn told(set: &Set, now: Moment) -> String {
+    use std::fmt::Write;
+    let view = View::of(set, now);
+    let mut text = String::new();
+    for host in view.hosts() {
+        writeln!(text, "{host:?}").unwrap();
+    }
+    for &collection in Collection::ALL {
+        let mut entries: Vec<_> = view.entries(collection).collect();
+        entries.sort_by(|a, b| (a.key, a.author, a.position, a.bytes).cmp(&(b.key, b.author, b.position, b.bytes)));
+        for value in entries {
+            writeln!(text, "{collection:?} {value:?}").unwrap();
+        }
+    }
+    writeln!(text, "{:?} {:?}", view.counts(), view.held_back()).unwrap();
+    text
+}
+
+/// A set of these records, heard in this order.
+pub(crate) fn set_of<'a>(records: impl IntoIterator<Item = &'a Vec<u8>>) -> Set {
+    let mut set = empty();
+    for record in records {
+        set.take(Parsed::new(record).unwrap().trusted());
+    }
+    set
+}

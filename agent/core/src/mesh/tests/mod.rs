@@ -1,0 +1,12 @@
+//! What the rules are for: attacks, and the laws that make hosts agree. Signatures are those of a double here; `tests/mesh`
+//! repeats the laws with real ones.
+
+mod attacks;
+mod authorship;
+mod evictions;
+mod floors;
+pub(crate) mod kit;
+mod laws;
+mod lookups;
+mod pages;
+mod records;
