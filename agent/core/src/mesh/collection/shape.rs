@@ -43,16 +43,10 @@ impl Collection {
         }
     }
 
-    /// What an entry counts against its author's share, in units of 512 bytes: by its collection and not by its size, so
-    /// that what is kept does not depend on the order of arrival.
-    pub(crate) const fn weight(self) -> u32 {
-        (self.max_value() / 512) as u32 + 1
-    }
-
     /// Whether a key has the form of this collection's keys, as far as the author alone decides.
     pub fn fits_key(self, key: &str, author: &str) -> bool {
         match self {
-            Self::Floors => key == author,
+            Self::Floors | Self::AuditHeads => key == author,
             Self::Evictions => split(key).is_some_and(|(_, by)| by == author),
             Self::Lockouts => split(key).is_some_and(|(subject, node)| !subject.is_empty() && node == author),
             Self::Admissions | Self::HostKeys => split(key).is_some_and(|(_, kid)| is_hex(kid, 40)),

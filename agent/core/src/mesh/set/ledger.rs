@@ -1,24 +1,23 @@
 //! What is held of one author, in the order of its positions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
 use super::sum::Sum;
 use crate::id::NodeId;
+use crate::mesh::collection::Collection;
 use crate::mesh::record::Hash;
 use crate::mesh::vector::Position;
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) node: NodeId,
-    /// Entries that a later one of the same key replaces.
-    pub(super) replaceable: BTreeSet<(Position, u32)>,
-    /// Entries of collections that only grow.
-    pub(super) lasting: BTreeSet<(Position, u32)>,
-    pub(super) weight: u64,
-    pub(super) lasting_weight: u64,
+    /// Everything, by position.
+    pub(super) order: BTreeSet<(Position, u32)>,
+    /// The same for each collection: each has a share of its own.
+    pub(super) kinds: BTreeMap<Collection, BTreeSet<(Position, u32)>>,
     /// What is replaceable and lies here or below is gone.
     pub(super) floor: Position,
     pub(super) sum: Sum,
@@ -31,10 +30,8 @@ impl Ledger {
     pub(super) fn new(node: NodeId) -> Self {
         Self {
             node,
-            replaceable: BTreeSet::new(),
-            lasting: BTreeSet::new(),
-            weight: 0,
-            lasting_weight: 0,
+            order: BTreeSet::new(),
+            kinds: BTreeMap::new(),
             floor: Position::default(),
             sum: Sum::default(),
             head: (Position::default(), [0; 32]),
@@ -68,37 +65,54 @@ impl Ledger {
         })
     }
 
-    pub(super) fn replaceable_at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
-        self.replaceable.range((position, 0)..=(position, u32::MAX)).map(|(_, id)| *id)
+    pub(super) fn insert(&mut self, collection: Collection, position: Position, id: u32) {
+        self.order.insert((position, id));
+        self.kinds.entry(collection).or_default().insert((position, id));
     }
 
-    pub(super) fn lasting_at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
-        self.lasting.range((position, 0)..=(position, u32::MAX)).map(|(_, id)| *id)
+    pub(super) fn remove(&mut self, collection: Collection, position: Position, id: u32) {
+        self.order.remove(&(position, id));
+        if let Some(kind) = self.kinds.get_mut(&collection) {
+            kind.remove(&(position, id));
+        }
+    }
+
+    pub(super) fn kind(&self, collection: Collection) -> impl DoubleEndedIterator<Item = (Position, u32)> + '_ {
+        self.kinds.get(&collection).into_iter().flatten().copied()
+    }
+
+    pub(super) fn kind_at(&self, collection: Collection, position: Position) -> impl Iterator<Item = u32> + '_ {
+        let kind = self.kinds.get(&collection).into_iter();
+        kind.flat_map(move |kind| kind.range((position, 0)..=(position, u32::MAX))).map(|(_, id)| *id)
+    }
+
+    pub(super) fn count(&self, collection: Collection) -> u64 {
+        self.kinds.get(&collection).map_or(0, |kind| kind.len() as u64)
+    }
+
+    /// What can be replaced at or below a position, ascending within each collection.
+    pub(super) fn replaceable_below(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
+        let kinds = self.kinds.iter().filter(|(collection, _)| !collection.only_grows());
+        kinds.flat_map(move |(_, kind)| kind.range(..=(position, u32::MAX))).map(|(_, id)| *id)
     }
 
     /// Entries at exactly this position.
     pub(super) fn at(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
-        self.replaceable_at(position).chain(self.lasting_at(position))
+        self.order.range((position, 0)..=(position, u32::MAX)).map(|(_, id)| *id)
     }
 
     /// Entries beyond `from`, ascending.
     pub(super) fn after(&self, from: Position) -> impl Iterator<Item = (Position, u32)> + '_ {
         let range = (std::ops::Bound::Excluded((from, u32::MAX)), std::ops::Bound::Unbounded);
-        let (mut left, mut right) = (self.replaceable.range(range).peekable(), self.lasting.range(range).peekable());
-        std::iter::from_fn(move || match (left.peek(), right.peek()) {
-            (Some(a), Some(b)) if a <= b => left.next(),
-            (Some(_), None) => left.next(),
-            _ => right.next(),
-        })
-        .map(|entry| *entry)
+        self.order.range(range).copied()
     }
 
     /// The greatest position held.
     pub(super) fn last(&self) -> Option<(Position, u32)> {
-        self.replaceable.last().max(self.lasting.last()).copied()
+        self.order.last().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.replaceable.len() + self.lasting.len()
+        self.order.len()
     }
 }

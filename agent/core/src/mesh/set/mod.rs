@@ -37,20 +37,27 @@ pub struct Anchor {
     pub key: SigningPublicKey,
 }
 
-/// What one author may take up. An entry counts by the largest value its collection allows, in units of 512 bytes, so that
-/// what is kept does not depend on the order of arrival.
+/// What one author may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// For what can be replaced; beyond, the author's own oldest entries go.
-    pub replaceable: u64,
-    /// For what only grows; beyond, the author's newest are refused.
-    pub lasting: u64,
+    /// Bytes for each collection. They are counted in values of the collection's largest size, so that what is kept does not
+    /// depend on the order of arrival: so many entries, whatever their sizes. Beyond, the author's own oldest go, and of what
+    /// only grows its newest are refused.
+    pub bytes: u64,
 }
 
 impl Default for Limits {
-    /// 256 MiB of the largest values that can be replaced, 64 MiB of what only grows.
+    /// 32 MiB: 131,072 lockouts or revocations, 16,384 clients, 63 revocation lists.
     fn default() -> Self {
-        Self { replaceable: 512 << 10, lasting: 128 << 10 }
+        Self { bytes: 32 << 20 }
+    }
+}
+
+impl Limits {
+    /// So many entries of a collection.
+    pub const fn entries(&self, collection: Collection) -> u64 {
+        let entries = self.bytes / collection.max_value() as u64;
+        if entries == 0 { 1 } else { entries }
     }
 }
 
@@ -294,10 +301,10 @@ impl Set {
         self.chain(collection, short(key)).filter(move |entry| entry.key() == key)
     }
 
-    /// What can be replaced of an author at or below a position, ascending.
+    /// What can be replaced of an author at or below a position, ascending within each collection.
     pub(super) fn replaceable_below(&self, author: &NodeId, position: Position) -> impl Iterator<Item = &Entry> {
         let ledgers = self.ledger(author).into_iter();
-        ledgers.flat_map(move |l| l.replaceable.range(..=(position, NONE))).map(|&(_, id)| self.entry(id))
+        ledgers.flat_map(move |ledger| ledger.replaceable_below(position)).map(|id| self.entry(id))
     }
 
     /// Chains of entries of a collection: each holds all entries of one key, seldom of several.

@@ -38,10 +38,10 @@ impl Set {
                 Offered::Fork
             }
             Slot::Free(replaced) => {
-                let over = |weight, most: u64| weight + u64::from(collection.weight()) > most;
                 let ledger = &self.ledgers[author as usize];
-                let newest = ledger.lasting.last().is_none_or(|(last, _)| parsed.position > *last);
-                if collection.only_grows() && newest && over(ledger.lasting_weight, self.limits.lasting) {
+                let newest = ledger.kind(collection).next_back().is_none_or(|(last, _)| parsed.position > last);
+                // What would fall out at once is not even filed.
+                if collection.only_grows() && newest && ledger.count(collection) >= self.limits.entries(collection) {
                     return Offered::Refused(Refusal::Limit);
                 }
                 let fork = self.look_for_fork(author, &parsed, &fields);
@@ -161,13 +161,7 @@ impl Set {
             self.by_stamp.insert((stamp.wall, id));
         }
         let ledger = &mut self.ledgers[author as usize];
-        if collection.only_grows() {
-            ledger.lasting.insert((position, id));
-            ledger.lasting_weight += u64::from(collection.weight());
-        } else {
-            ledger.replaceable.insert((position, id));
-            ledger.weight += u64::from(collection.weight());
-        }
+        ledger.insert(collection, position, id);
         ledger.added(&hash);
         if (position, hash) > ledger.head {
             ledger.head = (position, hash);
@@ -180,7 +174,7 @@ impl Set {
         if let Some(floor) = floor {
             self.raise_floor(author, floor, &mut displaced);
         }
-        self.keep_within_limits(author, &mut displaced);
+        self.keep_within_limits(author, collection, &mut displaced);
         if displaced.last() == Some(&hash) {
             return None;
         }
@@ -191,25 +185,23 @@ impl Set {
     fn raise_floor(&mut self, author: u32, floor: Position, displaced: &mut Vec<Hash>) {
         let ledger = &mut self.ledgers[author as usize];
         ledger.floor = ledger.floor.max(floor);
-        let below: Vec<u32> = ledger.replaceable.range(..=(ledger.floor, NONE)).map(|(_, id)| *id).collect();
+        let below: Vec<u32> = ledger.replaceable_below(ledger.floor).collect();
         displaced.extend(below.into_iter().map(|id| self.drop_entry(id)));
     }
 
-    /// Beyond an author's share its own oldest replaceable entries go. An entry that fell out once would fall out of every
-    /// greater set as well, since a key's position only rises and its weight is its collection's.
-    fn keep_within_limits(&mut self, author: u32, displaced: &mut Vec<Hash>) {
-        loop {
+    /// Beyond an author's share of a collection its oldest entries go, of what only grows its newest. An entry that fell out
+    /// once would fall out of every greater set as well: as many of the same collection stand before it, and the position
+    /// under a key only rises.
+    fn keep_within_limits(&mut self, author: u32, collection: Collection, displaced: &mut Vec<Hash>) {
+        while self.ledgers[author as usize].count(collection) > self.limits.entries(collection) {
             let ledger = &self.ledgers[author as usize];
+            let of =
+                |end: Option<(Position, u32)>| ledger.kind_at(collection, end.map(|(position, _)| position).unwrap_or_default());
             let hash = |id: &u32| self.entry(*id).hash();
             // Of two statements at one position the hash decides, not which came first.
-            let out = if ledger.weight > self.limits.replaceable {
-                let first = ledger.replaceable.first().map(|(position, _)| *position);
-                first.and_then(|position| ledger.replaceable_at(position).min_by_key(hash))
-            } else if ledger.lasting_weight > self.limits.lasting {
-                let last = ledger.lasting.last().map(|(position, _)| *position);
-                last.and_then(|position| ledger.lasting_at(position).max_by_key(hash))
-            } else {
-                return;
+            let out = match collection.only_grows() {
+                true => of(ledger.kind(collection).next_back()).max_by_key(hash),
+                false => of(ledger.kind(collection).next()).min_by_key(hash),
             };
             let Some(id) = out else { return };
             displaced.push(self.drop_entry(id));
@@ -249,13 +241,7 @@ impl Set {
         }
         self.by_stamp.remove(&(stamp.wall, id));
         let ledger = &mut self.ledgers[author as usize];
-        if collection.only_grows() {
-            ledger.lasting.remove(&(position, id));
-            ledger.lasting_weight -= u64::from(collection.weight());
-        } else {
-            ledger.replaceable.remove(&(position, id));
-            ledger.weight -= u64::from(collection.weight());
-        }
+        ledger.remove(collection, position, id);
         ledger.removed(&hash);
         self.bytes -= length;
         self.entries[id as usize].raw = Box::default();

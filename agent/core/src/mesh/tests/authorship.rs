@@ -58,7 +58,8 @@ fn what_no_set_would_take_is_not_signed_and_leaves_no_gap() {
     let mut world = World::usual();
     let before = world.pens["m"].author.clone();
     let pen = world.pens.get_mut("m").unwrap();
-    let mut refused = |collection, key: &str, value| pen.author.write(collection, key, value, world.now, &pen.signer).unwrap_err();
+    let mut refused =
+        |collection, key: &str, value| pen.author.write(collection, key, value, world.now, &pen.signer).unwrap_err();
     assert_eq!(refused(Collection::Clients, "c", Some(vec![0; 1 << 20])), CannotWrite::TooLarge);
     assert_eq!(refused(Collection::Lockouts, "x/n.example", None), CannotWrite::TooLarge);
     assert_eq!(refused(Collection::AuditHeads, "m.example", None), CannotWrite::NeverWithdrawn);

@@ -89,7 +89,12 @@ fn world(deeds: &[Deed]) -> World {
             Deed::Floor { who, back } => {
                 let at = world.set.heard(&node(NAMES[who]));
                 let collected = crate::mesh::vector::Position { seq: at.seq.saturating_sub(back), ..at };
-                vec![world.whisper(NAMES[who], Collection::Floors, &format!("{}.example", NAMES[who]), Some(cbor(&Floor { collected })))]
+                vec![world.whisper(
+                    NAMES[who],
+                    Collection::Floors,
+                    &format!("{}.example", NAMES[who]),
+                    Some(cbor(&Floor { collected })),
+                )]
             }
         };
         for record in said {
@@ -105,7 +110,7 @@ fn world(deeds: &[Deed]) -> World {
 }
 
 fn tight() -> Set {
-    Set::new(super::kit::anchor(), Limits { replaceable: 12, lasting: 30 })
+    Set::new(super::kit::anchor(), Limits { bytes: 6 << 10 })
 }
 
 fn join(into: &mut Set, records: impl IntoIterator<Item = Vec<u8>>) {
