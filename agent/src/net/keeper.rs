@@ -7,8 +7,10 @@ use reverie_core::ipc::net::{Reply, Request, Situation};
 
 use crate::ops::channel::{Channel, ChannelError};
 
-/// Calls on their way at once: waiters of `await-client` among them.
-const AT_ONCE: usize = 1024;
+/// Never more waiters for clients than this, whatever is configured: each is a call on its way.
+pub const MAX_WAITERS: u32 = 1024;
+/// Calls on their way at once, so that there is room beside waiters.
+const AT_ONCE: usize = 2048;
 
 /// The keeper answers [`Request::Watch`] after 25 s at the latest.
 const WATCH: Duration = Duration::from_secs(40);

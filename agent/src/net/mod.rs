@@ -1,9 +1,14 @@
 //! The net role: meets the network, and holds no key. It asks the keeper for every signature and every decryption, and is
 //! trusted with none of what it carries: each record is signed by its author, and the keeper verifies that.
 
+mod clock;
+mod counters;
 pub mod directory;
+mod http;
 mod keeper;
-pub mod mesh;
+mod listener;
+mod mesh;
+mod tls;
 
 use std::io;
 use std::os::fd::OwnedFd;

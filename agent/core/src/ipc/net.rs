@@ -140,6 +140,8 @@ pub enum Request {
     },
     /// Peers as net sees them, for `mesh peers` and metrics. Sent when they change, at most once a second.
     Peers(Vec<PeerState>),
+    /// What net counts, for `/metrics`. Sent every few seconds.
+    Metrics(Metrics),
 }
 
 /// Which side of a TLS handshake we are.
@@ -225,6 +227,50 @@ pub struct PeerState {
     pub last_error: Option<String>,
     /// What it has, by its word.
     pub vector: Option<VersionVector>,
+}
+
+/// What net counts since its start; and how many there are of something now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Requests answered.
+    pub requests: Vec<RequestCount>,
+    /// Open connections from others, now.
+    pub connections: u32,
+    /// Kept connections to peers, now.
+    pub peer_connections: u32,
+    /// Callers that wait for a client, now.
+    pub waiters: u32,
+    /// Connections closed at once, since there were too many.
+    pub shed: u64,
+    /// Handshakes that failed or took too long.
+    pub handshakes_failed: u64,
+    /// Exchanges of records that we began and that went well.
+    pub exchanges: u64,
+    /// Those that did not.
+    pub exchanges_failed: u64,
+    /// Comparisons of digests that we began and that went well.
+    pub probes: u64,
+    /// Datagrams of the membership protocol, sent.
+    pub datagrams: u64,
+    /// Records sent, in requests and answers.
+    pub records_sent: u64,
+    /// Records taken that were new.
+    pub records_taken: u64,
+    /// Bytes of envelopes sent.
+    pub bytes_sent: u64,
+    /// Bytes of envelopes received.
+    pub bytes_received: u64,
+}
+
+/// How often an endpoint answered with a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestCount {
+    /// The endpoint, as in the last part of its path.
+    pub endpoint: String,
+    /// HTTP status.
+    pub status: u16,
+    /// How often.
+    pub count: u64,
 }
 
 /// Everything net works from. Numbered; a new number for every change.

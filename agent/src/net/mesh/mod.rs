@@ -1,20 +1,106 @@
 //! The mesh on the network: the endpoints for peers, and what this host does with them.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`endpoint`] | answers what others ask |
+//! | [`peers`] | keeps connections to peers |
+//! | [`exchange`] | one push or one probe |
+//! | [`rounds`] | drives `reverie_core::mesh::round`, which says when and with whom |
+//! | [`tasks`] | what the keeper wants done once |
+//! | [`sealing`] | envelopes, with the keeper's help |
+//! | [`book`] | what is known of each peer |
+
+pub(super) mod book;
+pub(super) mod endpoint;
+mod exchange;
+pub(super) mod known;
+pub(super) mod peers;
+pub(super) mod refusals;
+pub(super) mod rounds;
+mod sealing;
+pub(super) mod state;
+mod tasks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Error;
+use reverie_core::ipc::net::Request;
+use reverie_core::mesh::vector::VersionVector;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
 use super::keeper::Keeper;
+use super::{Error, directory, listener};
 use crate::ops::channel::ChannelError;
+use book::Book;
+use known::Known;
+use state::Net;
+
+/// Bytes of records in one message.
+const PAGE: u32 = 1 << 20;
+/// The keeper verifies every record of a page and makes them durable.
+const MERGE: Duration = Duration::from_secs(60);
+/// The keeper gathers a page.
+const RECORDS: Duration = Duration::from_secs(20);
+/// Events that may wait for the driver of the rounds.
+const EVENTS: usize = 4096;
+/// Counters are told this often, and quiet addresses forgotten.
+const TELL: Duration = Duration::from_secs(5);
 
 /// Follows the keeper's situation until the channel closes.
 pub async fn run(keeper: Arc<Keeper>) -> Result<(), Error> {
+    let (known_sender, known) = watch::channel(None);
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let net = Arc::new(Net::new(Arc::clone(&keeper), known, events));
+    // Dropped with this: nothing goes on without the keeper.
+    let mut work = JoinSet::new();
+    work.spawn(listener::run(Arc::clone(&net)));
+    work.spawn(rounds::run(Arc::clone(&net), inbox));
+    work.spawn(tasks::run(Arc::clone(&net)));
+    work.spawn(directory::run(Arc::clone(&net)));
+    work.spawn(tell(Arc::clone(&net)));
+    let reporting = Arc::clone(&net);
+    work.spawn(async move { Book::report(&reporting).await });
+
     let mut seen = 0;
     loop {
         match keeper.watch(seen).await {
-            Ok(Some(situation)) => seen = situation.number,
+            Ok(Some(situation)) => {
+                seen = situation.number;
+                let known = Arc::new(Known::from(situation));
+                known_sender.send_replace(Some(Arc::clone(&known)));
+                follow(&net, &known);
+            }
             Ok(None) => {}
             Err(ChannelError::Closed { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// What must not wait: whoever is not welcome any more loses its connections now.
+fn follow(net: &Arc<Net>, known: &Arc<Known>) {
+    net.peers.follow(known);
+    // A stranger's goes as well: it gives the stranger nothing, and there is no telling it from one that was put out.
+    net.open.close_unless(|key| known.is_welcome(key));
+    net.forget_strangers(known);
+    net.book.follow(known);
+}
+
+async fn tell(net: Arc<Net>) {
+    let mut every = tokio::time::interval(TELL);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        net.rates.forget_quiet();
+        let metrics = net.counters.read(net.open.count(), net.peers.count(), net.waiters.total());
+        if let Err(error) = net.keeper.ask(&Request::Metrics(metrics), TELL).await {
+            tracing::debug!(%error, "the keeper was not told of the counters");
+        }
+    }
+}
+
+/// True if whoever has `ours` has all that is in `theirs`.
+fn covers(ours: &VersionVector, theirs: &VersionVector) -> bool {
+    theirs.0.iter().all(|(author, position)| ours.get(author) >= *position)
 }

@@ -1,0 +1,149 @@
+//! What is known of each peer, by what it said and by how it went.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reverie_core::id::NodeId;
+use reverie_core::ipc::net::{PeerState, Request};
+use reverie_core::mesh::round::Liveness;
+use reverie_core::mesh::vector::VersionVector;
+use reverie_core::moment::Moment;
+use tokio::sync::Notify;
+
+use super::known::Known;
+use super::state::Net;
+use crate::net::clock;
+
+/// The keeper is told at most so often.
+const PAUSE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// All peers.
+#[derive(Debug, Default)]
+pub struct Book {
+    entries: Mutex<BTreeMap<NodeId, PeerState>>,
+    /// Authors whose whole history is to be had from a peer.
+    anew: Mutex<BTreeMap<NodeId, BTreeSet<NodeId>>>,
+    changed: Notify,
+}
+
+fn blank(node: &NodeId) -> PeerState {
+    PeerState {
+        node: node.clone(),
+        state: Liveness::Unknown.as_str().to_owned(),
+        address: None,
+        last_sync: None,
+        last_inbound: None,
+        offset_ms: None,
+        round_trip_ms: None,
+        failures: 0,
+        last_error: None,
+        vector: None,
+    }
+}
+
+impl Book {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerState>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, node: &NodeId, change: impl FnOnce(&mut PeerState)) {
+        if let Some(entry) = self.entries().get_mut(node) {
+            change(entry);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Other peers.
+    pub fn follow(&self, known: &Known) {
+        let mut entries = self.entries();
+        entries.retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
+        for peer in &known.peers {
+            entries.entry(peer.node.clone()).or_insert_with(|| blank(&peer.node));
+        }
+        drop(entries);
+        self.anew
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
+        self.changed.notify_one();
+    }
+
+    /// A message of a peer was opened: what it has, and by how much its clock differs.
+    pub fn heard(&self, node: &NodeId, vector: VersionVector, offset_ms: i64) {
+        self.note(node, |entry| (entry.vector, entry.offset_ms) = (Some(vector), Some(offset_ms)));
+    }
+
+    /// An exchange that we began went well.
+    pub fn synced(&self, node: &NodeId, round_trip: Duration, address: Option<String>) {
+        self.note(node, |entry| {
+            entry.last_sync = Some(clock::now());
+            entry.round_trip_ms = u32::try_from(round_trip.as_millis()).ok();
+            (entry.failures, entry.last_error) = (0, None);
+            entry.address = address.or(entry.address.take());
+        });
+    }
+
+    /// One that it began did.
+    pub fn synced_inbound(&self, node: &NodeId) {
+        self.note(node, |entry| {
+            let now = clock::now();
+            (entry.last_sync, entry.last_inbound) = (Some(now), Some(now));
+        });
+    }
+
+    /// An exchange that we began failed.
+    pub fn failed(&self, node: &NodeId, error: &str) {
+        let error: String = error.chars().take(300).collect();
+        self.note(node, |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.last_error = Some(error);
+        });
+    }
+
+    /// By the membership protocol.
+    pub fn is_now(&self, node: &NodeId, liveness: Liveness) {
+        self.note(node, |entry| entry.state = liveness.as_str().to_owned());
+    }
+
+    /// What a peer has, by its word.
+    pub fn vector(&self, node: &NodeId) -> Option<VersionVector> {
+        self.entries().get(node).and_then(|entry| entry.vector.clone())
+    }
+
+    /// Authors whose whole history is to be asked of that peer next.
+    pub fn anew(&self, node: &NodeId) -> BTreeSet<NodeId> {
+        self.anew.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned().unwrap_or_default()
+    }
+
+    /// Those it is wanted of from now on, after it was asked of `asked`. True if there are others than these: asking again
+    /// for the same would only bring the same, and comes with the next look.
+    pub fn set_anew(&self, node: &NodeId, wanted: BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
+        let others = wanted.iter().any(|author| !asked.contains(author));
+        let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
+        match wanted.is_empty() {
+            true => drop(anew.remove(node)),
+            false => drop(anew.insert(node.clone(), wanted)),
+        }
+        others
+    }
+
+    /// The last inbound exchange with each, Unix seconds.
+    pub fn last_inbound(&self) -> BTreeMap<String, i64> {
+        let entries = self.entries();
+        entries.values().filter_map(|entry| Some((entry.node.to_string(), Moment::as_secs(entry.last_inbound?)))).collect()
+    }
+
+    /// Tells the keeper what changed. Never ends.
+    pub async fn report(net: &Net) {
+        loop {
+            net.book.changed.notified().await;
+            let peers = net.book.entries().values().cloned().collect();
+            if let Err(error) = net.keeper.ask(&Request::Peers(peers), DEADLINE).await {
+                tracing::debug!(%error, "the keeper was not told of the peers");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `POST /api/gossip/sync`: a peer's page of records comes, ours goes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use reverie_core::ipc::net::{Merged, Page, Reply, Request as Ask};
+use reverie_core::mesh::envelope;
+use reverie_core::mesh::message::{Content, Expected, Message, Sync};
+use reverie_core::mesh::round::Inbound;
+
+use super::super::known::KnownPeer;
+use super::super::rounds::Event;
+use super::super::sealing::{self, SealingError};
+use super::super::state::Net;
+use super::super::{MERGE, PAGE, RECORDS, covers};
+use super::{CMS, gate};
+use crate::net::http::{Answer, Caller, Refusal, content_type, read};
+use crate::net::{clock, counters};
+
+/// For the whole body.
+const BODY: Duration = Duration::from_secs(30);
+
+pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let peer = gate::peer(net, caller)?;
+    if content_type(request.headers()) != CMS {
+        return Err(Refusal::media(CMS));
+    }
+    let limit = peer.known().settings.max_message as usize;
+    let body = read(request.into_body(), limit, BODY).await?;
+    counters::add(&net.counters.bytes_received, body.len() as u64);
+    let message = open(net, &peer, &body, limit).await?;
+    net.take(&message).map_err(SealingError::from)?;
+    let Content::Sync(sync) = message.content else {
+        return Err(Refusal::malformed("the message is no exchange of records; POST it to /api/mesh/join"));
+    };
+    let offset = message.issued_at.as_millis().saturating_sub(clock::now().as_millis());
+    net.book.heard(&peer.node, sync.vector.clone(), offset);
+
+    let theirs = sync.vector.clone();
+    let merged = merge(net, &peer, sync.records, sync.vector, sync.more).await?;
+    let since = sync.request_delta_since;
+    let is_delta = since.is_some();
+    let page = match net.keeper.ask(&Ask::Records { since, limit: PAGE }, RECORDS).await {
+        Ok(Reply::Page(page)) => page,
+        Ok(other) => return Err(gate::otherwise(other)),
+        Err(error) => return Err(Refusal::unavailable(error)),
+    };
+    let Page { records, more } = page;
+    counters::add(&net.counters.records_sent, records.len() as u64);
+    let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && covers(&merged.vector, &theirs) };
+    let reply = Sync {
+        is_delta,
+        request_delta_since: Some(merged.vector.clone()),
+        vector: merged.vector,
+        page: sync.page,
+        more,
+        records,
+    };
+    let envelope = seal(net, &peer, message.nonce, reply).await?;
+    net.book.synced_inbound(&peer.node);
+    let _ = net.rounds.try_send(Event::Merged { from: peer.node.clone(), inbound });
+    counters::add(&net.counters.bytes_sent, envelope.len() as u64);
+    Ok(Answer::bytes(CMS, envelope))
+}
+
+/// By the very peer whose connection it is.
+async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize) -> Result<Message, Refusal> {
+    let signer = envelope::parse(body, limit).map_err(SealingError::from)?.signer();
+    let Some(key) = peer.key(&signer) else {
+        let message =
+            "the message is signed by a key that is not pinned for the host whose connection this is; sign with its own";
+        return Err(Refusal::new(401, "unpinned", message));
+    };
+    let plaintext = sealing::open(net, body, limit, key).await?;
+    let identity = peer.known().identity()?;
+    let expected =
+        Expected { mesh: Some(&identity.mesh), sender: Some(&peer.node), recipient: &identity.node, in_reply_to: None };
+    Ok(Message::unpack(&plaintext, &expected, clock::now()).map_err(SealingError::from)?)
+}
+
+async fn merge(
+    net: &Net,
+    peer: &KnownPeer,
+    records: Vec<Vec<u8>>,
+    vector: reverie_core::mesh::vector::VersionVector,
+    more: bool,
+) -> Result<Merged, Refusal> {
+    let request = Ask::Merge { from: peer.node.clone(), records, vector, more };
+    match net.keeper.ask(&request, MERGE).await {
+        Ok(Reply::Merged(merged)) => {
+            counters::add(&net.counters.records_taken, merged.taken.into());
+            Ok(merged)
+        }
+        Ok(other) => Err(gate::otherwise(other)),
+        Err(error) => Err(Refusal::unavailable(error)),
+    }
+}
+
+async fn seal(net: &Net, peer: &KnownPeer, nonce: [u8; 16], reply: Sync) -> Result<Vec<u8>, Refusal> {
+    let identity = peer.known().identity()?;
+    let Some(kem) = &peer.kem_key else {
+        return Err(Refusal::new(403, "no_key", "the mesh knows no KEM key of this host to answer to; register one"));
+    };
+    let message = sealing::message(net, identity, &peer.node, peer.wire, Some(nonce), Content::Sync(reply))?;
+    Ok(sealing::seal(net, &message, &identity.signing_key.kid(), kem).await?)
+}

@@ -1,0 +1,106 @@
+//! What the tasks of this role share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reverie_core::id::NodeId;
+use reverie_core::mesh::message::{Message, MessageError, ReplayWindow};
+use reverie_core::moment::Moment;
+use reverie_crypto::aws::Aws;
+use tokio::sync::{mpsc, watch};
+
+use super::book::Book;
+use super::known::Known;
+use super::peers::Peers;
+use super::refusals::Refusals;
+use super::rounds::Event;
+use crate::net::clock;
+use crate::net::counters::Counters;
+use crate::net::keeper::Keeper;
+use crate::net::listener::{Open, Origin, Rates, Shares};
+
+/// Everything.
+#[derive(Debug)]
+pub struct Net {
+    /// Who has the keys.
+    pub keeper: Arc<Keeper>,
+    /// The newest situation; `None` before the first.
+    pub known: watch::Receiver<Option<Arc<Known>>>,
+    /// Primitives that need no secret.
+    pub ops: Aws,
+    /// For metrics.
+    pub counters: Counters,
+    /// What is known of peers.
+    pub book: Book,
+    /// For the audit log.
+    pub refusals: Refusals,
+    /// Connections to peers.
+    pub peers: Peers,
+    /// Connections from peers.
+    pub open: Arc<Open>,
+    /// Requests of strangers.
+    pub rates: Rates,
+    /// Those who wait for a client.
+    pub waiters: Arc<Shares<Origin>>,
+    /// What the directory named last.
+    pub topology: Mutex<Vec<String>>,
+    /// To the driver of the rounds.
+    pub rounds: mpsc::Sender<Event>,
+    /// When this process began.
+    pub started_at: Moment,
+    seen: Mutex<Seen>,
+}
+
+/// Messages that were taken.
+#[derive(Debug)]
+struct Seen {
+    window: ReplayWindow,
+    /// The newest epoch of each sender. One that was restored from a copy has an older one.
+    epochs: BTreeMap<NodeId, u64>,
+}
+
+impl Net {
+    /// At the start.
+    pub fn new(keeper: Arc<Keeper>, known: watch::Receiver<Option<Arc<Known>>>, rounds: mpsc::Sender<Event>) -> Self {
+        let started_at = clock::now();
+        Self {
+            refusals: Refusals::new(Arc::clone(&keeper)),
+            keeper,
+            known,
+            ops: Aws,
+            counters: Counters::default(),
+            book: Book::default(),
+            peers: Peers::default(),
+            open: Arc::default(),
+            rates: Rates::default(),
+            waiters: Arc::default(),
+            topology: Mutex::default(),
+            rounds,
+            started_at,
+            seen: Mutex::new(Seen { window: ReplayWindow::new(started_at), epochs: BTreeMap::new() }),
+        }
+    }
+
+    /// The newest situation.
+    pub fn known(&self) -> Option<Arc<Known>> {
+        self.known.borrow().clone()
+    }
+
+    /// Takes a request once.
+    pub fn take(&self, message: &Message) -> Result<(), MessageError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // A message that was under way while its sender restarted is not taken either: it comes again.
+        if seen.epochs.get(&message.sender).is_some_and(|newest| *newest > message.epoch) {
+            return Err(MessageError::Replayed);
+        }
+        seen.window.take(message, clock::now())?;
+        seen.epochs.insert(message.sender.clone(), message.epoch);
+        Ok(())
+    }
+
+    /// Forgets senders that are no peers any more.
+    pub fn forget_strangers(&self, known: &Arc<Known>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.epochs.retain(|node, _| known.peer(node).is_some());
+    }
+}

@@ -1,0 +1,95 @@
+//! One that asks for too much, and others beside it.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+
+use super::client::{Client, read_answer};
+use super::fixture::{Host, Keys};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_address_is_limited_and_others_get_through() {
+    let host = Host::start_with("a.example.org", |situation| situation.settings.rate_per_second = 5).await;
+    let flooding = Client::nobody().from("127.0.0.2");
+    let mut stream = flooding.connect(host.address).await.unwrap();
+    for _ in 0..40 {
+        stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    }
+    stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let all = read_answer(&mut stream).await.unwrap();
+    let text = format!("{}{}", all.head, String::from_utf8_lossy(&all.body).to_ascii_lowercase());
+    assert!(text.matches("http/1.1 429").count() > 20, "{text}");
+    assert!(text.contains("retry-after"), "{text}");
+
+    assert_eq!(Client::nobody().from("127.0.0.3").get(&host, "/api/gossip/kem-info").await.status, 200);
+    // A peer behind the very same address is known, and not slowed.
+    let peer = Keys::new("b.example.org");
+    host.change(|situation| situation.peers.push(peer.peer(&[])));
+    host.wait_until("it is known", || host.kept(|kept| kept.peers.len() == 1)).await;
+    let mut stream = Client::host(&peer).from("127.0.0.4").connect(host.address).await.unwrap();
+    for _ in 0..40 {
+        stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    }
+    stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let all = read_answer(&mut stream).await.unwrap();
+    assert!(!String::from_utf8_lossy(&all.body).contains("429"), "a peer was slowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_with_too_many_connections_gets_no_more_and_others_do() {
+    let host = Host::start_with("a.example.org", |situation| situation.settings.max_connections = 64).await;
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        if let Ok(stream) = Client::nobody().from("127.0.0.2").connect(host.address).await {
+            held.push(stream);
+        }
+    }
+    assert!((4..=8).contains(&held.len()), "{} connections", held.len());
+    assert_eq!(Client::nobody().from("127.0.0.3").get(&host, "/api/gossip/kem-info").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+    let (host, peer) = (Host::start("a.example.org").await, Keys::new("b.example.org"));
+    host.change(|situation| situation.peers.push(peer.peer(&[])));
+    host.wait_until("it is known", || host.kept(|kept| kept.peers.len() == 1)).await;
+    let begun = Instant::now();
+    let heads = [
+        "POST /api/gossip/sync HTTP/1.1\r\ncontent-type: application/pkcs7-mime\r\ncontent-length: 1000000000",
+        "POST /api/gossip/membership HTTP/1.1\r\ncontent-type: application/octet-stream\r\ncontent-length: 1201",
+        "POST /api/mesh/join HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 1000000000",
+    ];
+    for head in heads {
+        // The body never comes.
+        let answer = Client::host(&peer).send(&host, head, b"").await;
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (413, Some("too_large")), "{head}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(9), "it waited for the body");
+
+    // One that does not say how long it is, is cut off at the limit.
+    let mut stream = Client::host(&peer).connect(host.address).await.unwrap();
+    let head =
+        "POST /api/gossip/sync HTTP/1.1\r\nhost: x\r\ncontent-type: application/pkcs7-mime\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = [b"10000\r\n".to_vec(), vec![0; 0x10000], b"\r\n".to_vec()].concat();
+    for _ in 0..100 {
+        if stream.write_all(&chunk).await.is_err() {
+            break;
+        }
+    }
+    if let Ok(answer) = read_answer(&mut stream).await {
+        assert_eq!(answer.status, 413);
+    }
+    assert_eq!(host.kept(|kept| kept.merges), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused() {
+    let host = Host::start("a.example.org").await;
+    let head = format!("GET /api/gossip/kem-info HTTP/1.1\r\nx: {}", "y".repeat(64 * 1024));
+    match Client::nobody().try_send(host.address, &head, b"").await {
+        Ok(answer) => assert_eq!(answer.status, 431, "{answer:?}"),
+        Err(error) => assert!(error.to_string().contains("pipe") || error.to_string().contains("reset"), "{error}"),
+    }
+    assert_eq!(Client::nobody().get(&host, "/api/gossip/kem-info").await.status, 200);
+}
