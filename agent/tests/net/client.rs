@@ -172,7 +172,7 @@ impl Client {
 pub async fn read_answer(stream: &mut TlsStream<tokio::net::TcpStream>) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
     let read = async {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         loop {
             match stream.read(&mut buffer).await {
                 Ok(0) => return Ok(()),

@@ -98,9 +98,9 @@ systemctl reset-failed reverie-agent.service
 systemctl start reverie-agent.service
 [ "$(serial_of_file web)" = "$serial" ]
 
-step "stopped means stopped: nobody of the three is left, certificates stay readable"
+step "stopped means stopped: nobody of them is left, certificates stay readable"
 systemctl --quiet stop reverie-agent.socket reverie-agent-admin.socket reverie-agent-warden.socket reverie-agent-prober.socket \
-    reverie-agent-gss.socket reverie-agent.service
-none_left() { [ -z "$(pgrep -u reverie,reverie-warden,reverie-prober,reverie-gss)" ]; }
+    reverie-agent-gss.socket reverie-agent-net.socket reverie-agent.service
+none_left() { [ -z "$(pgrep -u reverie,reverie-warden,reverie-prober,reverie-gss,reverie-net)" ]; }
 eventually 10 none_left
 as www-data test -r /run/reverie/certs/web/tls.key

@@ -111,6 +111,10 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
             heard_of_peers(keeper, peers);
             Reply::Done
         }
+        Request::Metrics(metrics) => {
+            super::network::show(metrics);
+            Reply::Done
+        }
         Request::Stats => Reply::Stats(stats(keeper)),
         Request::Watch { .. } | Request::AwaitClient { .. } => Reply::Done,
     }

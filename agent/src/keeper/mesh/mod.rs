@@ -27,6 +27,7 @@ mod link;
 pub mod membership;
 mod merging;
 mod metrics;
+mod network;
 mod noticing;
 pub mod renewal;
 mod rows;

@@ -165,8 +165,7 @@ impl Peers {
     /// The address of the connection to a peer.
     pub fn address(&self, node: &NodeId) -> Option<String> {
         let slot = self.slots().get(node).cloned()?;
-        let address = slot.live().as_ref().map(|connection| connection.address.clone());
-        address
+        slot.live().as_ref().map(|connection| connection.address.clone())
     }
 
     /// How many connections are open.
