@@ -130,7 +130,8 @@ impl Mesh {
         }
     }
 
-    fn describe(&self, hosts: &[usize]) -> String {
+    /// What some hosts say of the mesh, for a message.
+    pub fn describe(&self, hosts: &[usize]) -> String {
         let one = |number: &usize| {
             let host = self.host(*number);
             let status = host.status();
