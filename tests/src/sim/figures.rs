@@ -17,8 +17,8 @@ impl Spread {
     }
 
     pub fn at(&self, percent: f64) -> u64 {
-        let place = (percent / 100.0 * (self.sorted.len() - 1) as f64).round() as usize;
-        self.sorted[place]
+        let place = (percent / 100.0 * self.sorted.len().saturating_sub(1) as f64).round() as usize;
+        self.sorted.get(place).copied().unwrap_or(0)
     }
 }
 

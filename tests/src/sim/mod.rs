@@ -4,7 +4,11 @@
 
 pub mod chance;
 pub mod figures;
+pub mod member;
+pub mod mesh;
 pub mod network;
 pub mod replica;
+pub mod scenario;
+pub mod stand_in;
 pub mod traffic;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use reverie_core::id::NodeId;
 use reverie_core::moment::Moment;
 use sha2::{Digest as _, Sha256};
 
@@ -9,11 +10,12 @@ use sha2::{Digest as _, Sha256};
 pub trait Replica {
     type Vector: Clone;
     type Record: Clone;
+    type Summary: Clone;
 
     fn vector(&mut self) -> Self::Vector;
     fn digest(&self) -> [u8; 32];
     /// A page of what somebody with that vector lacks, and whether there is more.
-    fn since(&self, vector: &Self::Vector) -> (Vec<Self::Record>, bool);
+    fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool);
     /// How many were new.
     fn merge(&mut self, now: Moment, records: &[Self::Record], theirs: &Self::Vector) -> u32;
     /// `a` has nothing that `b` lacks.
@@ -22,6 +24,12 @@ pub trait Replica {
     fn entries(vector: &Self::Vector) -> usize;
     /// Bytes of a record.
     fn size(record: &Self::Record) -> usize;
+    /// Whom to speak with, if that changed since it was asked last.
+    fn peers(&mut self, now: Moment) -> Option<Vec<NodeId>>;
+    /// Where two that are heard equally far differ.
+    fn summary(&self) -> Self::Summary;
+    /// Everything of the authors that differ from that.
+    fn differing(&self, theirs: &Self::Summary) -> Vec<Self::Record>;
 }
 
 /// Counters: how far each author was heard. A record is an author and a number.
@@ -58,6 +66,7 @@ impl Plain {
 impl Replica for Plain {
     type Vector = Rc<Vec<u32>>;
     type Record = (usize, u32);
+    type Summary = ();
 
     fn vector(&mut self) -> Self::Vector {
         self.heard.clone()
@@ -71,7 +80,7 @@ impl Replica for Plain {
         digest
     }
 
-    fn since(&self, vector: &Self::Vector) -> (Vec<Self::Record>, bool) {
+    fn since(&self, vector: &Self::Vector, _: usize) -> (Vec<Self::Record>, bool) {
         if Rc::ptr_eq(vector, &self.heard) {
             return (Vec::new(), false);
         }
@@ -102,5 +111,15 @@ impl Replica for Plain {
     fn size(_: &Self::Record) -> usize {
         // A signed record of some 150 bytes of value.
         400
+    }
+
+    fn peers(&mut self, _: Moment) -> Option<Vec<NodeId>> {
+        None
+    }
+
+    fn summary(&self) {}
+
+    fn differing(&self, _: &()) -> Vec<Self::Record> {
+        Vec::new()
     }
 }

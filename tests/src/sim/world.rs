@@ -1,7 +1,7 @@
 //! One clock, many hosts, and what passes between them: the driver does what the `net` role does, without a network.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use reverie_core::id::NodeId;
@@ -45,6 +45,8 @@ pub struct Host<R: Replica> {
     busy: u64,
     wake: Option<u64>,
     answering: Option<usize>,
+    /// Peers that were heard as far as we were and yet differ: with them whole histories are compared.
+    differing: BTreeSet<usize>,
 }
 
 #[derive(Clone)]
@@ -55,7 +57,7 @@ struct Pages<V, T> {
 }
 
 #[derive(Clone)]
-enum Packets<V, T> {
+enum Packets<V, T, S> {
     Sync {
         exchange: ExchangeId,
         page: Pages<V, T>,
@@ -72,6 +74,10 @@ enum Packets<V, T> {
         exchange: ExchangeId,
         differs: Option<V>,
     },
+    /// The vectors are equal, the digests are not.
+    Anew { exchange: ExchangeId, summary: S, vector: V },
+    /// What the other side has of the authors that differ.
+    Histories { exchange: ExchangeId, records: Rc<Vec<T>>, vector: V },
     Datagram(Vec<u8>),
     /// Nobody listens there.
     Refused {
@@ -80,7 +86,7 @@ enum Packets<V, T> {
 }
 
 type Page<R> = Pages<<R as Replica>::Vector, <R as Replica>::Record>;
-type Packet<R> = Packets<<R as Replica>::Vector, <R as Replica>::Record>;
+type Packet<R> = Packets<<R as Replica>::Vector, <R as Replica>::Record, <R as Replica>::Summary>;
 
 enum Event<R: Replica> {
     Wake { host: usize, life: u32 },
@@ -140,6 +146,7 @@ impl<R: Replica> World<R> {
                 busy: 0,
                 wake: None,
                 answering: None,
+                differing: BTreeSet::new(),
             });
         }
         world
@@ -175,6 +182,7 @@ impl<R: Replica> World<R> {
         host.round = None;
         host.life += 1;
         host.vectors.clear();
+        host.differing.clear();
         host.wake = None;
         host.busy = 0;
     }
@@ -241,8 +249,13 @@ impl<R: Replica> World<R> {
             match effect {
                 Effect::Push { to, exchange } => {
                     let to = self.numbers[&to];
-                    let page = self.page(host, to);
-                    self.send(host, to, Packets::Sync { exchange, page });
+                    let packet = if self.hosts[host].differing.remove(&to) {
+                        let replica = &mut self.hosts[host].replica;
+                        Packets::Anew { exchange, summary: replica.summary(), vector: replica.vector() }
+                    } else {
+                        Packets::Sync { exchange, page: self.page(host, to) }
+                    };
+                    self.send(host, to, packet);
                 }
                 Effect::Probe { to, exchange } => {
                     let digest = self.hosts[host].replica.digest();
@@ -268,7 +281,7 @@ impl<R: Replica> World<R> {
 
     fn page(&mut self, host: usize, to: usize) -> Page<R> {
         let Host { replica, vectors, .. } = &mut self.hosts[host];
-        let (records, more) = vectors.get(&to).map(|vector| replica.since(vector)).unwrap_or_default();
+        let (records, more) = vectors.get(&to).map(|vector| replica.since(vector, to)).unwrap_or_default();
         Pages { vector: replica.vector(), records: Rc::new(records), more }
     }
 
@@ -280,6 +293,10 @@ impl<R: Replica> World<R> {
             Packets::Compared { differs: None, .. } => (Kind::Digest, 1, true, SMALL_COST),
             Packets::Compared { differs: Some(vector), .. } => (Kind::Digest, 1 + 20 * R::entries(vector), true, SMALL_COST),
             Packets::Datagram(bytes) => (Kind::Membership, bytes.len(), self.hosts[from].answering == Some(to), SMALL_COST),
+            Packets::Anew { vector, .. } => (Kind::Sync, 1_750 + 60 * R::entries(vector), false, ENVELOPE_COST),
+            Packets::Histories { records, .. } => {
+                (Kind::Sync, 1_750 + records.iter().map(R::size).sum::<usize>(), true, ENVELOPE_COST)
+            }
             Packets::Refused { .. } => (Kind::Sync, 0, true, 0),
         };
         self.count(from, to, kind, payload, is_answer);
@@ -318,17 +335,17 @@ impl<R: Replica> World<R> {
 
     fn arrive(&mut self, from: usize, to: usize, life: u32, packet: Packet<R>) {
         if !self.is_up(to) {
-            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } = packet {
+            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } | Packets::Anew { exchange, .. } = packet {
                 self.send(to, from, Packets::Refused { exchange });
             }
             return;
         }
         // An answer to somebody who was restarted finds its connection gone; a request does not.
-        let is_request = matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Datagram(_));
+        let is_request = matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Anew { .. } | Packets::Datagram(_));
         if !is_request && life != self.hosts[to].life {
             return;
         }
-        let cost = if matches!(packet, Packets::Sync { .. } | Packets::Answer { .. }) { ENVELOPE_COST } else { SMALL_COST };
+        let cost = if !matches!(packet, Packets::Digest { .. } | Packets::Compared { .. } | Packets::Datagram(_)) { ENVELOPE_COST } else { SMALL_COST };
         let receiver = &mut self.hosts[to];
         receiver.busy = receiver.busy.max(self.now) + cost;
         let (at, life) = (receiver.busy, receiver.life);
@@ -337,14 +354,13 @@ impl<R: Replica> World<R> {
 
     fn handle(&mut self, from: usize, to: usize, packet: Packet<R>) {
         // A connection to a host that does not know us, or that we do not know, is refused.
-        let (us, them) = (self.names[to].clone(), self.names[from].clone());
+        let them = self.names[from].clone();
         if self.hosts[to].peers.binary_search(&them).is_err() {
-            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } = packet {
+            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } | Packets::Anew { exchange, .. } = packet {
                 self.send(to, from, Packets::Refused { exchange });
             }
             return;
         }
-        let _ = us;
         match packet {
             Packets::Sync { exchange, page } => {
                 let taken = self.merge(to, from, &page);
@@ -373,9 +389,27 @@ impl<R: Replica> World<R> {
             Packets::Compared { exchange, differs } => {
                 let outcome = if differs.is_some() { Outcome::Differs } else { Outcome::Equal };
                 if let Some(vector) = differs {
+                    let ours = self.hosts[to].replica.vector();
+                    if R::covers(&ours, &vector) && R::covers(&vector, &ours) {
+                        self.hosts[to].differing.insert(from);
+                    }
                     self.remember(to, from, vector);
                 }
                 self.end(to, &them, exchange, outcome);
+            }
+            Packets::Anew { exchange, summary, vector } => {
+                let replica = &mut self.hosts[to].replica;
+                let records = Rc::new(replica.differing(&summary));
+                let ours = replica.vector();
+                self.remember(to, from, vector);
+                // The asker learns from the answer, and the answerer by a look of its own.
+                self.send(to, from, Packets::Histories { exchange, records, vector: ours });
+                self.hosts[to].differing.insert(from);
+                self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound::default()));
+            }
+            Packets::Histories { exchange, records, vector } => {
+                let taken = self.merge(to, from, &Pages { vector, records, more: false });
+                self.end(to, &them, exchange, Outcome::Synced(Synced { taken, ..Synced::default() }));
             }
             Packets::Datagram(bytes) => {
                 self.hosts[to].answering = Some(from);
@@ -393,7 +427,18 @@ impl<R: Replica> World<R> {
     fn merge(&mut self, host: usize, from: usize, page: &Page<R>) -> u32 {
         let now = self.moment(host);
         self.remember(host, from, page.vector.clone());
-        self.hosts[host].replica.merge(now, &page.records, &page.vector)
+        let taken = self.hosts[host].replica.merge(now, &page.records, &page.vector);
+        self.refresh_peers(host);
+        taken
+    }
+
+    /// Follows the view.
+    pub fn refresh_peers(&mut self, host: usize) {
+        let now = self.moment(host);
+        if let Some(peers) = self.hosts[host].replica.peers(now) {
+            self.hosts[host].peers = peers;
+            self.tell_peers(host);
+        }
     }
 
     fn remember(&mut self, host: usize, peer: usize, vector: R::Vector) {
