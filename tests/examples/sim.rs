@@ -48,7 +48,10 @@ fn main() -> Result<(), String> {
     }
     let scenarios = arguments.scenario.map_or(Scenario::ALL.to_vec(), |one| vec![one]);
     let mut failures = Vec::new();
-    println!("{:12} {:>8} {:>10} {:>10} {:>12}  settled after (ms): p50, p99, longest", "scenario", "runs", "writes", "events", "failures");
+    println!(
+        "{:12} {:>8} {:>10} {:>10} {:>12}  settled after (ms): p50, p99, longest",
+        "scenario", "runs", "writes", "events", "failures"
+    );
     for scenario in scenarios {
         let (mut settled, mut writes, mut events, mut failed) = (Vec::new(), 0, 0, 0);
         for seed in arguments.seeds.clone() {
@@ -95,5 +98,7 @@ fn figures(hosts: usize, writes: usize) {
         );
     }
     let (total, [sync, digest, membership]) = figures::idle(1, hosts, 120);
-    println!("{hosts:5} hosts, idle: {total:.0} B/s a host, sent and received together ({sync:.0} envelopes, {digest:.0} digests, {membership:.0} membership)");
+    println!(
+        "{hosts:5} hosts, idle: {total:.0} B/s a host, sent and received together ({sync:.0} envelopes, {digest:.0} digests, {membership:.0} membership)"
+    );
 }

@@ -52,7 +52,13 @@ impl Member {
     }
 
     /// Acknowledged once this returns.
-    pub fn write(&mut self, collection: Collection, key: &str, value: Option<&[u8]>, now: Moment) -> Result<Position, CannotWrite> {
+    pub fn write(
+        &mut self,
+        collection: Collection,
+        key: &str,
+        value: Option<&[u8]>,
+        now: Moment,
+    ) -> Result<Position, CannotWrite> {
         let record = self.author.write(collection, key, value.map(<[u8]>::to_vec), now, &self.key)?;
         self.set.offer(&record.to_bytes(), &Operations);
         self.changed();
@@ -87,7 +93,9 @@ impl Member {
         let view = View::of(&self.set, now);
         let mut shown: Vec<_> = Collection::ALL
             .iter()
-            .flat_map(|collection| view.entries(*collection).map(|v| (*collection, v.key.to_owned(), v.author.clone(), v.bytes.to_vec())))
+            .flat_map(|collection| {
+                view.entries(*collection).map(|v| (*collection, v.key.to_owned(), v.author.clone(), v.bytes.to_vec()))
+            })
             .collect();
         shown.sort();
         shown
@@ -117,12 +125,19 @@ impl Replica for Member {
         let merge = self.set.merge(records, &Operations);
         for record in &merge.taken {
             self.author.hear(record.fields().unwrap().stamp, now);
+            if *record.author() == self.node {
+                self.author.hear_own(record.position());
+            }
         }
-        self.author.hear_own(theirs.get(&self.node));
+        self.hear(theirs);
         if !merge.taken.is_empty() {
             self.changed();
         }
         u32::try_from(merge.taken.len()).unwrap()
+    }
+
+    fn hear(&mut self, theirs: &Self::Vector) {
+        self.author.hear_own(theirs.get(&self.node));
     }
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {
@@ -142,7 +157,8 @@ impl Replica for Member {
             return None;
         }
         let view = View::of(&self.set, now);
-        let peers: Vec<NodeId> = view.members().hosts().iter().filter(|(_, m)| m.standing.is_some()).map(|(n, _)| n.clone()).collect();
+        let peers: Vec<NodeId> =
+            view.members().hosts().iter().filter(|(_, m)| m.standing.is_some()).map(|(n, _)| n.clone()).collect();
         self.members = Some(peers.clone());
         Some(peers)
     }

@@ -6,7 +6,7 @@ use reverie_core::id::NodeId;
 use reverie_core::mesh::author::Author;
 use reverie_core::mesh::collection::{Collection, Standing};
 use reverie_core::mesh::crypto::Signer;
-use reverie_core::mesh::record::{CONTEXT, Record, Statement};
+use reverie_core::mesh::record::{CONTEXT, Parsed, Record, Statement};
 use reverie_core::mesh::set::{Anchor, Set};
 use reverie_core::mesh::vector::Position;
 use reverie_core::moment::Moment;
@@ -39,6 +39,8 @@ pub struct Mesh {
     pub rogues: BTreeSet<usize>,
     /// Hosts that were restored, and up to where of what they wrote.
     restored: BTreeMap<usize, (Position, Position)>,
+    /// Of them, those that must notice, if others know more of them than they do.
+    noticing: BTreeSet<usize>,
     counter: u64,
     pub writes: u64,
 }
@@ -68,6 +70,7 @@ impl Mesh {
             evicted: BTreeMap::new(),
             rogues: BTreeSet::new(),
             restored: BTreeMap::new(),
+            noticing: BTreeSet::new(),
             counter: 0,
             writes: 0,
         }
@@ -108,7 +111,10 @@ impl Mesh {
         if let Some(value) = &value {
             self.written.insert(value.clone(), (host, position));
         }
-        self.words.insert((host, key), Word { value, position });
+        // Nothing is promised to whoever is out or plays false.
+        if !self.evicted.contains_key(&host) && !self.rogues.contains(&host) {
+            self.words.insert((host, key), Word { value, position });
+        }
         self.world.changed(host);
     }
 
@@ -135,6 +141,8 @@ impl Mesh {
         if !self.world.is_up(host) {
             let stored = self.world.hosts[host].replica.snapshot();
             self.start_from(host, &stored);
+            // By now it may have got back what it lost; then there is nothing to notice.
+            self.noticing.remove(&host);
         }
     }
 
@@ -153,6 +161,7 @@ impl Mesh {
         self.start_from(host, copy);
         let kept = self.world.hosts[host].replica.set.heard(&node);
         self.restored.insert(host, (kept, wrote));
+        self.noticing.insert(host);
         // What nobody else had is gone with the disk.
         self.words.retain(|(author, _), word| *author != host || word.position <= kept);
     }
@@ -175,9 +184,12 @@ impl Mesh {
         let now = self.world.moment(host);
         let member = &mut self.world.hosts[host].replica;
         let evil = |what: &str| Some([EVIL, what.as_bytes()].concat());
-        for (collection, key) in
-            [(Collection::Clients, "client-0"), (Collection::Users, "root"), (Collection::Scopes, "all"), (Collection::Hbac, "any")]
-        {
+        for (collection, key) in [
+            (Collection::Clients, "client-0"),
+            (Collection::Users, "root"),
+            (Collection::Scopes, "all"),
+            (Collection::Hbac, "any"),
+        ] {
             let _ = member.write(collection, key, evil("policy").as_deref(), now);
         }
         // Signed with its own key in another's name, at a place the other has not reached.
@@ -241,7 +253,8 @@ impl Mesh {
         let authors: BTreeSet<NodeId> = sets.iter().flat_map(|set| set.vector().0.into_keys()).collect();
         let mut text = String::new();
         for author in authors {
-            let heard: Vec<_> = sets.iter().map(|set| (set.heard(&author), set.summary().get(&author).map(|(_, hash)| hash[0]))).collect();
+            let heard: Vec<_> =
+                sets.iter().map(|set| (set.heard(&author), set.summary().get(&author).map(|(_, hash)| hash[0]))).collect();
             if heard.iter().any(|line| *line != heard[0]) {
                 text += &format!("\n  of {author}: ");
                 for (host, (position, hash)) in honest.iter().zip(&heard) {
@@ -286,10 +299,13 @@ impl Mesh {
         }
         for (host, (kept, wrote)) in &self.restored {
             let member = &self.world.hosts[*host].replica;
-            let others_know = honest.iter().any(|other| {
-                other != host && self.world.hosts[*other].replica.set.heard(&name(*host)) > *kept && wrote > kept
-            });
-            if others_know && member.author.cloned().is_none() {
+            let lost = |record: &[u8]| {
+                let position = Parsed::new(record).unwrap().position();
+                position > *kept && position <= *wrote
+            };
+            // Where later writes replaced all of it before anyone could tell, no trace is left to notice it by.
+            let traces = member.set.history(&name(*host)).any(lost);
+            if traces && self.noticing.contains(host) && member.author.cloned().is_none() {
                 return Err(format!("host {host} was restored and did not notice"));
             }
         }

@@ -65,7 +65,11 @@ impl std::str::FromStr for Scenario {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
         let known = || Self::ALL.iter().map(|scenario| scenario.name()).collect::<Vec<_>>().join(", ");
-        Self::ALL.iter().copied().find(|scenario| scenario.name() == name).ok_or_else(|| format!("no scenario {name:?}; there are {}", known()))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scenario| scenario.name() == name)
+            .ok_or_else(|| format!("no scenario {name:?}; there are {}", known()))
     }
 }
 

@@ -3,7 +3,9 @@
 //! What is refused is the same: a signature that is not by that key over that message. A forger here has no other way than
 //! the one real forgers have, to sign with a key of its own.
 
-use reverie_core::mesh::crypto::{BadSignature, CryptoFailure, KemCiphertext, KemPublicKey, PublicOperations, Signer, SigningPublicKey};
+use reverie_core::mesh::crypto::{
+    BadSignature, CryptoFailure, KemCiphertext, KemPublicKey, PublicOperations, Signer, SigningPublicKey,
+};
 use sha2::{Digest, Sha256};
 
 /// A key pair. The secret is what `sign` is called on; the public key does not give it away within these rules.

@@ -75,9 +75,17 @@ enum Packets<V, T, S> {
         differs: Option<V>,
     },
     /// The vectors are equal, the digests are not.
-    Anew { exchange: ExchangeId, summary: S, vector: V },
+    Anew {
+        exchange: ExchangeId,
+        summary: S,
+        vector: V,
+    },
     /// What the other side has of the authors that differ.
-    Histories { exchange: ExchangeId, records: Rc<Vec<T>>, vector: V },
+    Histories {
+        exchange: ExchangeId,
+        records: Rc<Vec<T>>,
+        vector: V,
+    },
     Datagram(Vec<u8>),
     /// Nobody listens there.
     Refused {
@@ -341,11 +349,16 @@ impl<R: Replica> World<R> {
             return;
         }
         // An answer to somebody who was restarted finds its connection gone; a request does not.
-        let is_request = matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Anew { .. } | Packets::Datagram(_));
+        let is_request =
+            matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Anew { .. } | Packets::Datagram(_));
         if !is_request && life != self.hosts[to].life {
             return;
         }
-        let cost = if !matches!(packet, Packets::Digest { .. } | Packets::Compared { .. } | Packets::Datagram(_)) { ENVELOPE_COST } else { SMALL_COST };
+        let cost = if !matches!(packet, Packets::Digest { .. } | Packets::Compared { .. } | Packets::Datagram(_)) {
+            ENVELOPE_COST
+        } else {
+            SMALL_COST
+        };
         let receiver = &mut self.hosts[to];
         receiver.busy = receiver.busy.max(self.now) + cost;
         let (at, life) = (receiver.busy, receiver.life);
@@ -393,6 +406,7 @@ impl<R: Replica> World<R> {
                     if R::covers(&ours, &vector) && R::covers(&vector, &ours) {
                         self.hosts[to].differing.insert(from);
                     }
+                    self.hosts[to].replica.hear(&vector);
                     self.remember(to, from, vector);
                 }
                 self.end(to, &them, exchange, outcome);

@@ -37,6 +37,8 @@ pub struct Author {
     position: Position,
     prev: Hash,
     clock: Stamp,
+    /// The last position of ours before this epoch, as far as our store knows.
+    before: Position,
     /// The greatest position of ours that others know and we do not.
     cloned: Option<Position>,
 }
@@ -44,7 +46,14 @@ pub struct Author {
 impl Author {
     /// At every start: a new epoch, after everything of ours in the store.
     pub fn start(node: NodeId, set: &Set, now: Moment) -> Self {
-        let mut author = Self { node, position: Position::default(), prev: [0; 32], clock: Stamp::default(), cloned: None };
+        let mut author = Self {
+            node,
+            position: Position::default(),
+            prev: [0; 32],
+            clock: Stamp::default(),
+            before: Position::default(),
+            cloned: None,
+        };
         author.begin(set, now);
         author
     }
@@ -54,7 +63,7 @@ impl Author {
         let last_epoch = last.epoch.max(self.position.epoch);
         self.position = Position { epoch: millis(now).max(last_epoch.saturating_add(1)), seq: 0 };
         self.prev = prev;
-        self.cloned = None;
+        self.before = last.max(self.cloned.take().unwrap_or_default());
     }
 
     /// Who we are.
@@ -148,10 +157,12 @@ impl Author {
         near
     }
 
-    /// Hears of a position of ours, in a vector or as a record. Beyond what we wrote, someone else writes as us, or we were
-    /// restored: we stop. `true` if that was news.
+    /// Hears of a position of ours, in a vector or as a record. One that we did not write means that someone else writes as
+    /// us, or that we were restored: we stop. It lies beyond our last, or in an epoch before this one beyond what our store
+    /// knew when this one began: a restored host is always in a later epoch than what it lost. `true` if that was news.
     pub fn hear_own(&mut self, position: Position) -> bool {
-        let news = position > self.position && self.cloned.is_none_or(|known| position > known);
+        let lost = position.epoch < self.position.epoch && position > self.before;
+        let news = (lost || position > self.position) && self.cloned.is_none_or(|known| position > known);
         if news {
             self.cloned = Some(position);
         }
