@@ -35,6 +35,11 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/scenario.sh $(TARGET)/debug
 
+SEEDS ?= 1000
+.PHONY: sim
+sim: ## simulated meshes in trouble, SEEDS of each story (1000; nightly 10000), checked against a reference model
+	cargo run --release -p reverie-tests --example sim -- --seeds 0..$(SEEDS)
+
 .PHONY: bench
 bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
 	cargo build --profile dist --workspace --bins
