@@ -13,7 +13,6 @@ mod failure;
 mod golden;
 mod issue_output;
 mod layout;
-mod mesh_client;
 mod mesh_health;
 mod own_agent;
 mod presented;

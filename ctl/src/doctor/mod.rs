@@ -5,7 +5,6 @@ mod facts;
 mod finding;
 mod gather;
 mod host;
-mod names;
 
 pub(crate) use checks::examine;
 pub(crate) use facts::Facts;

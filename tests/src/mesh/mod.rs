@@ -130,8 +130,7 @@ impl Mesh {
         }
     }
 
-    /// What some hosts say of the mesh, for a message.
-    pub fn describe(&self, hosts: &[usize]) -> String {
+    fn describe(&self, hosts: &[usize]) -> String {
         let one = |number: &usize| {
             let host = self.host(*number);
             let status = host.status();

@@ -10,7 +10,7 @@ use reverie_core::mesh::vector::Position;
 
 use super::keys::{self, Ring};
 use super::rows::{self, Index, Membership, Own, Phase};
-use super::writing::{self, Draft, Signed};
+use super::writing::{self, Draft};
 use super::{Core, Keeper, MeshError, MeshState, Turn, clock};
 use crate::keeper::state::{Change, Committed, StateError, Write};
 
@@ -183,9 +183,8 @@ async fn enter_in_turn(
         author.hear_own(Position { epoch: before.epoch, seq: u64::MAX });
         author.resume(&set, now);
     }
-    let signed = drafts.into_iter().map(|draft| Signed { draft, by: Arc::clone(&ring.current) });
-    let ours = signed.map(|Signed { draft, by }| {
-        let record = author.write(draft.collection, &draft.key, draft.value, now, &by.signing)?;
+    let ours = drafts.into_iter().map(|draft| {
+        let record = author.write(draft.collection, &draft.key, draft.value, now, &ring.current.signing)?;
         Parsed::new(&record.to_bytes()).map_err(|why| MeshError::Refused(why.to_string()))
     });
     let ours = ours.collect::<Result<Vec<Parsed>, _>>()?;
@@ -217,6 +216,8 @@ async fn enter_in_turn(
     held.keys = Some(Arc::new(ring));
     held.core = Some(core);
     std::mem::drop(held);
+    keeper.alarms.clear(super::noticing::EVICTED);
+    keeper.alarms.clear(super::CLONED);
     keeper.mesh.publish();
     keeper.mesh.wanted.notify_one();
     Ok(committed)

@@ -1,25 +1,26 @@
 //! Our audit log's newest signed head, told to the others: a log that is rewritten below it contradicts what they hold.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reverie_core::audit::SignedHead;
 use reverie_core::mesh::collection::{AuditHead, Collection};
 
-use super::keys;
 use super::writing::{self, Draft};
-use super::{Keeper, MeshError, MeshState};
+use super::{Keeper, MeshError, MeshState, collecting, keys};
 use crate::keeper::state::Change;
 
 /// How often it is told, at most. Writing is an event of its own accord only for others.
 const EVERY: Duration = Duration::from_secs(60);
+/// How often is looked whether tombstones can go.
+const COLLECT_EVERY: Duration = Duration::from_secs(600);
 /// How long a host that knows others waits for the first of them after its start: what they have of its records shows whether
 /// it was restored, and a record of a new epoch would hide that.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keeps our own record and audit head up to date. Never ends.
 pub async fn run(keeper: Arc<Keeper>) {
-    let mut settled = false;
+    let (mut settled, mut collected) = (false, Instant::now());
     loop {
         if !settled && keeper.mesh.state().is_in() {
             wait_for_others(&keeper).await;
@@ -29,6 +30,14 @@ pub async fn run(keeper: Arc<Keeper>) {
             && let Err(error) = tell(&keeper).await
         {
             tracing::warn!(%error, "our record and audit head could not be told to the mesh");
+        }
+        if collected.elapsed() >= COLLECT_EVERY && matches!(keeper.mesh.state(), MeshState::Member | MeshState::Authority) {
+            collected = Instant::now();
+            match collecting::collect(&keeper).await {
+                Ok(0) => {}
+                Ok(tombstones) => tracing::info!(tombstones, "tombstones that every host has were collected"),
+                Err(error) => tracing::warn!(%error, "tombstones could not be collected"),
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

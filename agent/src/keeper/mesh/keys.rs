@@ -87,11 +87,6 @@ impl Pair {
     pub fn kid(&self) -> Kid {
         self.signing.public_key().kid()
     }
-
-    /// When it was made.
-    pub fn made_at(&self) -> Moment {
-        self.made_at
-    }
 }
 
 impl Ring {
@@ -144,10 +139,8 @@ pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, Me
     change.writes.push(ring.write()?);
     let before = Arc::clone(&ring.earlier[0]);
     let record = own_record(keeper, &ring.current)?;
-    let signed = vec![
-        Signed { draft: Draft::put(Collection::HostKeys, name, &statement)?, by: before },
-        Signed { draft: record, by: Arc::clone(&ring.current) },
-    ];
+    let signed =
+        vec![Signed::new(Draft::put(Collection::HostKeys, name, &statement)?, &before), Signed::new(record, &ring.current)];
     let committed = writing::write_signed(keeper, turn, signed, change, |held| held.keys = Some(ring)).await?;
     *mesh.certificate.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     mesh.due.notify_one();

@@ -1,6 +1,7 @@
 //! The role `net`: reached by the packaged unit's socket or started, as long as there is a mesh or one to join; again, with
 //! growing pauses, when it ends.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use crate::ops::channel::Answering;
 
 /// Subject of the alarm while it is down.
 const SUBJECT: &str = "net";
-/// Questions answered at once. Those that wait (for a situation, for a client) count too.
-const AT_ONCE: usize = 2048;
+/// Questions answered at once, beside those that wait for a client.
+const AT_ONCE: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that ran so long ended for another reason than the one before.
@@ -65,8 +66,14 @@ async fn until_unwanted(keeper: &Keeper) {
 }
 
 async fn serve(keeper: &Arc<Keeper>) -> Result<(), RoleError> {
-    let channel: Answering<Request, Reply> = Answering::accept(keeper.roles.net()?, "net").await?;
+    serve_on(keeper, keeper.roles.net()?).await
+}
+
+/// Answers until the other end closes.
+pub(super) async fn serve_on(keeper: &Arc<Keeper>, socket: OwnedFd) -> Result<(), RoleError> {
+    let channel: Answering<Request, Reply> = Answering::accept(socket, "net").await?;
     keeper.alarms.clear(SUBJECT);
+    let at_once = AT_ONCE + keeper.policy().config.gossip.max_waiters as usize;
     let answer = |request: Result<Request, ProtocolError>, _| {
         let keeper = Arc::clone(keeper);
         async move {
@@ -76,5 +83,5 @@ async fn serve(keeper: &Arc<Keeper>) -> Result<(), RoleError> {
             }
         }
     };
-    Ok(channel.serve(AT_ONCE, answer).await?)
+    Ok(channel.serve(at_once, answer).await?)
 }

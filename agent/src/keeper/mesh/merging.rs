@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Merged, Reply};
+use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::record::{Hash, Parsed, Verified};
 use reverie_core::mesh::set::{Keys, Merge, Refusal};
 use reverie_core::mesh::vector::VersionVector;
@@ -75,7 +76,7 @@ impl Mesh {
     }
 }
 
-fn verify_on_all_cores(keys: &Keys, records: Vec<Parsed>) -> Vec<Result<Verified, Refusal>> {
+pub(super) fn verify_on_all_cores(keys: &Keys, records: Vec<Parsed>) -> Vec<Result<Verified, Refusal>> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(8);
     if records.len() < WORTH_THREADS || cores == 1 {
         return records.into_iter().map(|record| keys.verify(record, &Aws)).collect();
@@ -110,6 +111,8 @@ struct Taken {
     file: Vec<(u64, Vec<u8>)>,
     drop: Vec<u64>,
     wanted_anew: Vec<NodeId>,
+    /// Keys of hosts that are out since.
+    gone: Vec<Kid>,
 }
 
 async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -> Reply {
@@ -130,10 +133,14 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
                 keeper.alarms.raise(subject, message);
             }
             taken.events.extend(notice.event);
+            taken.gone.extend(notice.gone);
         }
         taken
     };
-    let Taken { merge, own_unknown, mut events, file, drop, wanted_anew } = taken;
+    let Taken { merge, own_unknown, mut events, file, drop, wanted_anew, gone } = taken;
+    if !gone.is_empty() {
+        Mesh::disconnect(keeper, gone);
+    }
     mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
     ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
     events.extend(refusals(keeper, &handed.from, &merge, now));
@@ -237,7 +244,7 @@ impl Core {
             wanted_anew.push(self.node.clone());
         }
         let (file, drop) = self.rows_of(&merge);
-        Taken { merge, own_unknown, events: vec![], file, drop, wanted_anew }
+        Taken { merge, own_unknown, events: vec![], file, drop, wanted_anew, gone: vec![] }
     }
 
     /// Rows for what was taken, and for what an earlier failure left.

@@ -16,6 +16,7 @@ mod affairs;
 mod answering;
 mod certificate;
 pub mod clients;
+mod collecting;
 pub mod founding;
 mod heads;
 pub mod initiation;
@@ -66,7 +67,7 @@ use super::{Keeper, clock};
 use crate::ops::host::Host;
 pub use metrics::look as look_at_metrics;
 pub use rows::Phase;
-pub use writing::{Draft, write};
+pub use writing::Draft;
 
 /// Nobody else writes or merges.
 type Turn = tokio::sync::OwnedMutexGuard<()>;

@@ -10,6 +10,11 @@ use reverie_core::mesh::set::Merge;
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 
+/// Subject of the alarm that this host is out.
+pub(super) const EVICTED: &str = "mesh, membership";
+const EVICTED_MESSAGE: &str = "this host was put out of the mesh; it issues until its intermediate ends or is revoked; \
+                               `agentctl mesh readmit` on an authority lets it in again";
+
 /// How things stood at the last look.
 #[derive(Default)]
 pub(super) struct Noticed {
@@ -31,6 +36,8 @@ struct Shown {
 pub(super) struct Notice {
     pub(super) event: Option<Event>,
     pub(super) alarm: Option<(String, String)>,
+    /// Keys that no longer count: connections by them are to end.
+    pub(super) gone: Vec<Kid>,
 }
 
 impl Noticed {
@@ -54,7 +61,10 @@ impl Noticed {
                     (Some(Standing::Member), Some(Standing::Authority)) => (Kind::HostPromoted, "an authority, as the mesh says"),
                     _ => return None,
                 };
-                Some(Notice { event: Some(event(now, kind, Outcome::Done, node, reason.to_owned())), alarm: None })
+                let kids = || view.members().get(node).map(|member| member.kids.clone()).unwrap_or_default();
+                let gone = if kind == Kind::HostEvicted { kids() } else { vec![] };
+                let alarm = (kind == Kind::MeshEvicted).then(|| (EVICTED.to_owned(), EVICTED_MESSAGE.to_owned()));
+                Some(Notice { event: Some(event(now, kind, Outcome::Done, node, reason.to_owned())), alarm, gone })
             }));
             self.standing = standing;
         }
@@ -64,7 +74,7 @@ impl Noticed {
                 let event = event(now, Kind::ForkFound, Outcome::Failed, node, reason.clone());
                 let alarm =
                     Some((format!("mesh, records of {node}"), format!("{reason}; look at that host, and evict it if in doubt")));
-                notices.push(Notice { event: Some(event), alarm });
+                notices.push(Notice { event: Some(event), alarm, gone: vec![] });
             }
         }
         if touched.contains(&Collection::AuditHeads) {
@@ -77,7 +87,8 @@ impl Noticed {
                         before.seq, before.hash, shown.seq, shown.hash
                     );
                     let event = event(now, Kind::AuditRewritten, Outcome::Failed, node, reason.clone());
-                    notices.push(Notice { event: Some(event), alarm: Some((format!("mesh, audit log of {node}"), reason)) });
+                    let alarm = Some((format!("mesh, audit log of {node}"), reason));
+                    notices.push(Notice { event: Some(event), alarm, gone: vec![] });
                 }
             }
             self.heads = heads;

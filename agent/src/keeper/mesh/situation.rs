@@ -56,6 +56,8 @@ pub async fn follow(keeper: Arc<Keeper>) {
                     return;
                 }
                 topology::read_files(&keeper).await;
+                // Our addresses may be others.
+                keeper.mesh.own_due.notify_one();
             }
             changed = trust.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(wait) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reverie_core::mesh::collection::Collection;
-use reverie_core::mesh::record::{Parsed, Record};
+use reverie_core::mesh::record::{Parsed, Record, Stamp};
 use reverie_core::mesh::set::Offered;
 
 use super::keys::Pair;
@@ -41,6 +41,15 @@ impl Draft {
 pub(super) struct Signed {
     pub(super) draft: Draft,
     pub(super) by: Arc<Pair>,
+    /// The stamp of what is said again; a new one otherwise.
+    pub(super) stamp: Option<Stamp>,
+}
+
+impl Signed {
+    /// With a stamp of its own.
+    pub(super) fn new(draft: Draft, by: &Arc<Pair>) -> Self {
+        Self { draft, by: Arc::clone(by), stamp: None }
+    }
 }
 
 /// Says `drafts`, in that order, together with the caller's own `change`: all of it becomes durable, or nothing.
@@ -50,7 +59,7 @@ pub async fn write(keeper: &Keeper, drafts: Vec<Draft>, change: Change) -> Resul
         let held = keeper.mesh.read();
         Arc::clone(&held.keys.as_ref().ok_or(MeshError::NotIn("none"))?.current)
     };
-    let signed = drafts.into_iter().map(|draft| Signed { draft, by: Arc::clone(&pair) }).collect();
+    let signed = drafts.into_iter().map(|draft| Signed::new(draft, &pair)).collect();
     write_signed(keeper, turn, signed, change, |_| ()).await
 }
 
@@ -85,9 +94,13 @@ async fn write_in_turn(
         let core = may_write(&held)?;
         let mut author = core.author.clone();
         let now = clock::now();
-        let records = signed
-            .into_iter()
-            .map(|Signed { draft, by }| Ok(author.write(draft.collection, &draft.key, draft.value, now, &by.signing)?));
+        let records = signed.into_iter().map(|Signed { draft, by, stamp }| {
+            let Draft { collection, key, value } = draft;
+            Ok(match stamp {
+                None => author.write(collection, &key, value, now, &by.signing)?,
+                Some(stamp) => author.repeat(collection, &key, value, stamp, &by.signing)?,
+            })
+        });
         let records = records.collect::<Result<Vec<Record>, MeshError>>()?;
         let bytes: Vec<Vec<u8>> = records.iter().map(Record::to_bytes).collect();
         let parsed: Vec<Parsed> = bytes

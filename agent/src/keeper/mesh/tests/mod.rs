@@ -1,7 +1,10 @@
 //! The mesh core by what can go wrong: a hostile net, a crash, a restored disk, a wrong clock.
 
 mod answers;
+mod channel;
+mod collecting;
 mod crash;
+mod figures;
 mod hosts;
 mod joining;
 mod members;
@@ -23,7 +26,8 @@ use zeroize::Zeroizing;
 
 use super::answering::answer;
 use super::clients::Client;
-use super::{Draft, founding, write};
+use super::writing::write;
+use super::{Draft, founding};
 use crate::keeper::state::{AuditOptions, Change, Options, State};
 use crate::keeper::{Keeper, assemble, clock};
 use crate::ops::host::{Host, Scope};
