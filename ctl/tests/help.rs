@@ -66,6 +66,7 @@ const VERBS: &[&str] = &[
     "bench whoami",
     "bench issue",
     "bench converge",
+    "bench merge",
     "completions",
     "man",
     "openapi",

@@ -85,3 +85,24 @@ for identities in 10 1000 100000; do
     "$build/agentctl" bench issue --seconds "$seconds" 2>/dev/null
     stop
 done
+
+section "100,000 records into a set"
+"$build/agentctl" bench merge 2>/dev/null
+
+section "the same rows into SQLite by upsert: one transaction, in memory, by Python's module (rows made beforehand)"
+python3 - <<'PY'
+import os, sqlite3, time
+# As bench merge has them: 16 hosts, each its own keys, about 300 bytes each.
+rows = [(21, f"user{i // 16}/h{i % 16}.bench.example", f"h{i % 16}.bench.example", 1, i // 16 + 1, os.urandom(300)) for i in range(100000)]
+times = []
+for _ in range(5):
+    db = sqlite3.connect(":memory:")
+    db.execute("create table r (collection int, key text, author text, epoch int, seq int, record blob,"
+               " primary key (collection, key, author)) without rowid")
+    begun = time.monotonic()
+    with db:
+        db.executemany("insert into r values (?, ?, ?, ?, ?, ?) on conflict do update set epoch = excluded.epoch, seq = excluded.seq,"
+                       " record = excluded.record where (excluded.epoch, excluded.seq) > (epoch, seq)", rows)
+    times.append((time.monotonic() - begun) * 1000)
+print(f"best of 5: {min(times):.0f} ms, {min(times) * 10:.0f} ns each; SQLite {sqlite3.sqlite_version}")
+PY

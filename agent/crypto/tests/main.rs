@@ -8,6 +8,7 @@ mod envelope;
 mod hosts;
 mod known_answers;
 mod message;
+mod records;
 mod rfc9936;
 mod tree;
 mod vectors;

@@ -6,11 +6,13 @@ mod echo;
 mod figures;
 mod issue;
 mod load;
+mod merge;
 mod whoami;
 
 pub(crate) use converge::{Plan as ConvergePlan, run as converge};
 pub(crate) use echo::serve as serve_echo;
 pub(crate) use issue::{Plan, run as issue};
+pub(crate) use merge::run as merge;
 pub(crate) use whoami::run as whoami;
 
 use std::time::Duration;

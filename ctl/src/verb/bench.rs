@@ -54,6 +54,12 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE", requires = "local")]
         agent: Option<PathBuf>,
     },
+    /// Taking records into a set, verified before or not, against the checks of their signatures alone; needs no agent
+    Merge {
+        /// How many records
+        #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        records: u32,
+    },
     /// The bare echo server of `bench`
     #[command(hide = true)]
     EchoServer {
@@ -76,6 +82,7 @@ impl Verb {
             Self::Converge { local, writes, pause, agent } => {
                 bench::converge(session, bench::ConvergePlan { local, writes, pause, agent }).await
             }
+            Self::Merge { records } => bench::merge(session, records as usize),
             Self::EchoServer { socket, length } => bench::serve_echo(&socket, usize::try_from(length).unwrap_or(0)),
         }
     }
