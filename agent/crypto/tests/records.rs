@@ -44,8 +44,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         said.push(record);
         hands[1].position()
     };
-    for (name, signer, standing) in
-        [("a", &a, Standing::Authority), ("b", &b, Standing::Authority), ("m", &m, Standing::Member)]
+    for (name, signer, standing) in [("a", &a, Standing::Authority), ("b", &b, Standing::Authority), ("m", &m, Standing::Member)]
     {
         let signing_key = signer.public_key().clone();
         let name = key::admission(&node(name), &signing_key.kid());
@@ -59,7 +58,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         say(2, &m, Collection::Lockouts, &format!("u{i}/m.example"), Some(vec![0xa0]));
         accepted = say(1, &b, Collection::Clients, &format!("c{i}"), (i % 2 == 0).then(|| vec![0xa1, 0, 1]));
     }
-    let mut step = HostKey { signing_key: next.public_key().clone(), kem_key: kem, previous: m.public_key().kid(), proof: [0; 64] };
+    let mut step =
+        HostKey { signing_key: next.public_key().clone(), kem_key: kem, previous: m.public_key().kid(), proof: [0; 64] };
     step.proof = next.sign(&host_key_bytes(&node("m"), &step)).unwrap();
     say(2, &m, Collection::HostKeys, &key::host_key(&node("m"), &next.public_key().kid()), cbor(&step));
     say(2, &next, Collection::Lockouts, "u0/m.example", None);
@@ -76,7 +76,8 @@ fn empty() -> Set {
 
 fn told(set: &Set) -> String {
     let view = View::of(set, NOW);
-    let mut values: Vec<String> = Collection::ALL.iter().flat_map(|c| view.entries(*c)).map(|value| format!("{value:?}")).collect();
+    let mut values: Vec<String> =
+        Collection::ALL.iter().flat_map(|c| view.entries(*c)).map(|value| format!("{value:?}")).collect();
     values.sort();
     format!("{:?} {values:?} {:?}", view.hosts().collect::<Vec<_>>(), view.counts())
 }
@@ -144,10 +145,7 @@ fn no_byte_of_a_signed_record_can_be_changed() {
         let mut set = empty();
         set.merge(&WORLD.said[..3], &Aws);
         let offered = set.offer(&changed, &Aws);
-        let refused = matches!(
-            offered,
-            Offered::Refused(Refusal::Malformed(_) | Refusal::BadSignature | Refusal::UnknownKey)
-        );
+        let refused = matches!(offered, Offered::Refused(Refusal::Malformed(_) | Refusal::BadSignature | Refusal::UnknownKey));
         assert!(refused, "byte {at}: {offered:?}");
     }
 }

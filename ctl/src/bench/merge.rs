@@ -247,11 +247,15 @@ impl World {
 
     /// The checks of all signatures and nothing else.
     fn check(&self, processors: usize) -> Result<(), Failure> {
-        let signed: Vec<(usize, Vec<u8>, [u8; 64])> = self.records.iter().filter_map(|record| {
-            let fields = Fields::read(record).ok()?;
-            let key = self.keys.iter().position(|key| key.kid() == fields.kid)?;
-            Some((key, [CONTEXT, fields.statement].concat(), *fields.signature))
-        }).collect();
+        let signed: Vec<(usize, Vec<u8>, [u8; 64])> = self
+            .records
+            .iter()
+            .filter_map(|record| {
+                let fields = Fields::read(record).ok()?;
+                let key = self.keys.iter().position(|key| key.kid() == fields.kid)?;
+                Some((key, [CONTEXT, fields.statement].concat(), *fields.signature))
+            })
+            .collect();
         let share = signed.len().div_ceil(processors).max(1);
         let good = std::thread::scope(|scope| {
             let check = |share: &[(usize, Vec<u8>, [u8; 64])]| {
