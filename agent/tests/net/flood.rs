@@ -36,6 +36,21 @@ async fn a_flood_from_one_address_is_limited_and_others_get_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_for_each_request_is_no_way_around_the_limit() {
+    let host = Host::start_with("a.example.org", |situation| situation.settings.rate_per_second = 1).await;
+    let begun = Instant::now();
+    let (client, mut granted) = (Client::nobody().from("127.0.0.2"), 0);
+    for _ in 0..30 {
+        let answer = client.try_send(host.address, "GET /api/gossip/kem-info HTTP/1.1", b"").await;
+        granted += u64::from(answer.is_ok_and(|answer| answer.status == 200));
+    }
+    // Two at once, and one for each second that this takes.
+    let most = 3 + begun.elapsed().as_secs();
+    assert!((1..=most).contains(&granted), "{granted} of 30, at most {most}");
+    assert_eq!(Client::nobody().from("127.0.0.3").get(&host, "/api/gossip/kem-info").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_with_too_many_connections_gets_no_more_and_others_do() {
     let host = Host::start_with("a.example.org", |situation| situation.settings.max_connections = 64).await;
     let mut held = Vec::new();

@@ -33,8 +33,9 @@ const HANDSHAKES_PER_REQUEST: u32 = 2;
 const HEAD: Duration = Duration::from_secs(15);
 /// Whoever takes no byte for so long is cut off.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-/// A peer that does not answer pings is gone.
-const PING: Duration = Duration::from_secs(30);
+/// A peer that does not answer pings is gone. Seldom: they are most of what an idle mesh would send.
+const PING: Duration = Duration::from_secs(180);
+const PONG: Duration = Duration::from_secs(30);
 /// Between two requests of a peer.
 const PEER_IDLE: Duration = Duration::from_secs(15 * 60);
 /// A stranger's connection, in all: longer than any wait for a client.
@@ -50,7 +51,7 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
     let net = &doors.net;
     let origin = Origin::from(from.ip());
     let Some(known) = net.known() else { return };
-    if !net.rates.admit(origin, known.settings.rate_per_second.saturating_mul(HANDSHAKES_PER_REQUEST)) {
+    if !net.handshakes.admit(origin, known.settings.rate_per_second.saturating_mul(HANDSHAKES_PER_REQUEST)) {
         counters::add(&net.counters.shed, 1);
         return;
     }
@@ -83,7 +84,7 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
         }
         false => stranger,
     };
-    let registered = net.open.register(secured.key.clone());
+    let registered = net.open.register(secured.key.clone(), peer);
     // A situation that came during the handshake has closed what it knew of, and not this.
     if let (true, Some(key), Some(now)) = (peer, &secured.key, net.known())
         && !now.is_welcome(key)
@@ -186,7 +187,7 @@ async fn converse(doors: &Arc<Doors>, stream: Stream, caller: Arc<Caller>, peer:
                 .initial_stream_window_size(256 * 1024)
                 .initial_connection_window_size(1024 * 1024)
                 .keep_alive_interval(PING)
-                .keep_alive_timeout(PING);
+                .keep_alive_timeout(PONG);
             drive!(http.serve_connection(io, service));
         }
         false => {

@@ -7,11 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 use tokio_util::sync::CancellationToken;
 
+use crate::net::mesh::known::Known;
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Open {
     next: AtomicU64,
-    connections: Mutex<HashMap<u64, (Option<SigningPublicKey>, CancellationToken)>>,
+    connections: Mutex<HashMap<u64, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Option<SigningPublicKey>,
+    was_peer: bool,
+    closing: CancellationToken,
 }
 
 /// One of them, until this is dropped.
@@ -24,27 +33,30 @@ pub struct Registered {
 }
 
 impl Open {
-    /// Notes a connection made with that key.
-    pub fn register(self: &Arc<Self>, key: Option<SigningPublicKey>) -> Registered {
+    /// Notes a connection made with that key, a peer's at that time or not.
+    pub fn register(self: &Arc<Self>, key: Option<SigningPublicKey>, was_peer: bool) -> Registered {
         let (number, closing) = (self.next.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(number, (key, closing.clone()));
+        let entry = Entry { key, was_peer, closing: closing.clone() };
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         Registered { open: Arc::clone(self), number, closing }
     }
 
-    /// Closes those whose key `keep` does not want. A connection without a key has nothing to lose and stays.
-    pub fn close_unless(&self, keep: impl Fn(&SigningPublicKey) -> bool) {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        for (key, closing) in connections.values() {
-            if key.as_ref().is_some_and(|key| !keep(key)) {
-                closing.cancel();
+    fn close_if(&self, ends: impl Fn(&SigningPublicKey, bool) -> bool) {
+        for entry in self.connections.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            if entry.key.as_ref().is_some_and(|key| ends(key, entry.was_peer)) {
+                entry.closing.cancel();
             }
         }
     }
 
+    /// Closes those of peers that are none any more, and of whoever is refused. A stranger has nothing to lose, and stays.
+    pub fn follow(&self, known: &Known) {
+        self.close_if(|key, was_peer| (was_peer && !known.is_welcome(key)) || known.is_refused(key));
+    }
+
     /// Closes those with one of these keys.
     pub fn close(&self, kids: &[Kid]) {
-        self.close_unless(|key| !kids.contains(&key.kid()));
+        self.close_if(|key, _| kids.contains(&key.kid()));
     }
 
     /// How many there are.

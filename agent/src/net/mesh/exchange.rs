@@ -16,7 +16,7 @@ use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
 use super::peers::Asking;
 use super::state::Net;
-use super::{MERGE, PAGE, RECORDS, covers, sealing};
+use super::{MERGE, RECORDS, covers, page_limit, sealing};
 use crate::net::http::message_of;
 use crate::net::{clock, counters};
 
@@ -77,9 +77,10 @@ pub fn refused(status: u16, body: &[u8]) -> String {
 
 async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let peer = peer(net, to)?;
+    let limit = peer.known().settings.max_message as usize;
     let before = net.book.vector(to);
     let page = match &before {
-        Some(vector) => records(net, vector.clone()).await?,
+        Some(vector) => records(net, vector.clone(), limit).await?,
         // The answer tells what it has.
         None => Page::default(),
     };
@@ -96,7 +97,6 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     };
     let (message, nonce) = seal(net, &peer, sync).await?;
     counters::add(&net.counters.bytes_sent, message.len() as u64);
-    let limit = peer.known().settings.max_message as usize;
     let sent_at = clock::now();
     let (status, body) = net.peers.ask(net, &peer, Asking::post("/api/gossip/sync", CMS, message, limit)).await?;
     if status != 200 {
@@ -131,8 +131,8 @@ fn since(vector: &VersionVector, anew: &BTreeSet<NodeId>) -> VersionVector {
     since
 }
 
-async fn records(net: &Net, since: VersionVector) -> Result<Page, String> {
-    match net.keeper.ask(&Ask::Records { since: Some(since), limit: PAGE }, RECORDS).await {
+async fn records(net: &Net, since: VersionVector, max: usize) -> Result<Page, String> {
+    match net.keeper.ask(&Ask::Records { since: Some(since), limit: page_limit(max) }, RECORDS).await {
         Ok(Reply::Page(page)) => Ok(page),
         Ok(other) => Err(format!("the keeper gave no records: {other:?}")),
         Err(error) => Err(error.to_string()),

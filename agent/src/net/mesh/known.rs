@@ -83,6 +83,11 @@ impl Known {
         self.keys.contains_key(&key.kid())
     }
 
+    /// True if it is known, and its owner refused.
+    pub fn is_refused(&self, key: &SigningPublicKey) -> bool {
+        self.refused.contains_key(&key.kid())
+    }
+
     /// Who we are in the mesh.
     pub fn identity(&self) -> Result<&MeshIdentity, Refusal> {
         self.mesh.as_ref().ok_or_else(|| Refusal::new(503, "no_mesh", "this host is in no mesh; join it first, or ask another"))

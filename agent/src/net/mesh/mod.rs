@@ -81,8 +81,7 @@ pub async fn run(keeper: Arc<Keeper>) -> Result<(), Error> {
 /// What must not wait: whoever is not welcome any more loses its connections now.
 fn follow(net: &Arc<Net>, known: &Arc<Known>) {
     net.peers.follow(known);
-    // A stranger's goes as well: it gives the stranger nothing, and there is no telling it from one that was put out.
-    net.open.close_unless(|key| known.is_welcome(key));
+    net.open.follow(known);
     net.forget_strangers(known);
     net.book.follow(known);
 }
@@ -93,11 +92,17 @@ async fn tell(net: Arc<Net>) {
     loop {
         every.tick().await;
         net.rates.forget_quiet();
+        net.handshakes.forget_quiet();
         let metrics = net.counters.read(net.open.count(), net.peers.count(), net.waiters.total());
         if let Err(error) = net.keeper.ask(&Request::Metrics(metrics), TELL).await {
             tracing::debug!(%error, "the keeper was not told of the counters");
         }
     }
+}
+
+/// Bytes of records in one message, so that it is not longer than `max` however badly it compresses.
+fn page_limit(max: usize) -> u32 {
+    PAGE.min(u32::try_from(max / 2).unwrap_or(PAGE))
 }
 
 /// True if whoever has `ours` has all that is in `theirs`.

@@ -7,7 +7,7 @@ use reverie_core::id::NodeId;
 use reverie_core::mesh::message::{Message, MessageError, ReplayWindow};
 use reverie_core::moment::Moment;
 use reverie_crypto::aws::Aws;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::book::Book;
 use super::known::Known;
@@ -18,6 +18,9 @@ use crate::net::clock;
 use crate::net::counters::Counters;
 use crate::net::keeper::Keeper;
 use crate::net::listener::{Open, Origin, Rates, Shares};
+
+/// Connections begun at once.
+const DIALS: usize = 32;
 
 /// Everything.
 #[derive(Debug)]
@@ -40,6 +43,10 @@ pub struct Net {
     pub open: Arc<Open>,
     /// Requests of strangers.
     pub rates: Rates,
+    /// Handshakes, by address.
+    pub handshakes: Rates,
+    /// Turns to connect: each looks up names and waits for a signature.
+    pub dials: Semaphore,
     /// Those who wait for a client.
     pub waiters: Arc<Shares<Origin>>,
     /// What the directory named last.
@@ -73,6 +80,8 @@ impl Net {
             peers: Peers::default(),
             open: Arc::default(),
             rates: Rates::default(),
+            handshakes: Rates::default(),
+            dials: Semaphore::new(DIALS),
             waiters: Arc::default(),
             topology: Mutex::default(),
             rounds,

@@ -14,7 +14,7 @@ use super::super::known::KnownPeer;
 use super::super::rounds::Event;
 use super::super::sealing::{self, SealingError};
 use super::super::state::Net;
-use super::super::{MERGE, PAGE, RECORDS, covers};
+use super::super::{MERGE, RECORDS, covers, page_limit};
 use super::{CMS, gate};
 use crate::net::http::{Answer, Caller, Refusal, content_type, read};
 use crate::net::{clock, counters};
@@ -42,7 +42,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     let merged = merge(net, &peer, sync.records, sync.vector, sync.more).await?;
     let since = sync.request_delta_since;
     let is_delta = since.is_some();
-    let page = match net.keeper.ask(&Ask::Records { since, limit: PAGE }, RECORDS).await {
+    let page = match net.keeper.ask(&Ask::Records { since, limit: page_limit(limit) }, RECORDS).await {
         Ok(Reply::Page(page)) => page,
         Ok(other) => return Err(gate::otherwise(other)),
         Err(error) => return Err(Refusal::unavailable(error)),
@@ -58,7 +58,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
         more,
         records,
     };
-    let envelope = seal(net, &peer, message.nonce, reply).await?;
+    let envelope = seal(net, &peer, message.version, message.nonce, reply).await?;
     net.book.synced_inbound(&peer.node);
     let _ = net.rounds.try_send(Event::Merged { from: peer.node.clone(), inbound });
     counters::add(&net.counters.bytes_sent, envelope.len() as u64);
@@ -98,11 +98,12 @@ async fn merge(
     }
 }
 
-async fn seal(net: &Net, peer: &KnownPeer, nonce: [u8; 16], reply: Sync) -> Result<Vec<u8>, Refusal> {
+/// In the version of the question.
+async fn seal(net: &Net, peer: &KnownPeer, wire: u16, nonce: [u8; 16], reply: Sync) -> Result<Vec<u8>, Refusal> {
     let identity = peer.known().identity()?;
     let Some(kem) = &peer.kem_key else {
         return Err(Refusal::new(403, "no_key", "the mesh knows no KEM key of this host to answer to; register one"));
     };
-    let message = sealing::message(net, identity, &peer.node, peer.wire, Some(nonce), Content::Sync(reply))?;
+    let message = sealing::message(net, identity, &peer.node, wire, Some(nonce), Content::Sync(reply))?;
     Ok(sealing::seal(net, &message, &identity.signing_key.kid(), kem).await?)
 }

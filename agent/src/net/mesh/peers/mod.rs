@@ -92,7 +92,13 @@ impl Peers {
             let (connection, is_new) = self.connection(net, peer, &slot).await?;
             match connection.ask(asking.clone()).await {
                 // A kept connection that the other side has just closed says nothing about the other side.
-                Err(error) if error.is_closed && !is_new && !fresh => drop(slot.connection.lock().await.take()),
+                Err(error) if error.is_closed && !is_new && !fresh => {
+                    let mut kept = slot.connection.lock().await;
+                    // Unless somebody else has a new one by now.
+                    if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &connection)) {
+                        *kept = None;
+                    }
+                }
                 result => return result.map(|(status, _, body)| (status, body)).map_err(|error| error.text),
             }
         }
@@ -124,6 +130,7 @@ impl Peers {
         let tls = ClientTls::new(&net.keeper, identity);
         let pin = Pin::Keys(peer.signing_keys.clone());
         let connecting = async {
+            let _turn = net.dials.acquire().await.map_err(|error| error.to_string())?;
             let dialled = dial(&tls, &peer.addresses, Some(peer.node.as_str()), &pin, true).await?;
             Connection::over(dialled).await
         };
