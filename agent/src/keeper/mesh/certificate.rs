@@ -47,9 +47,9 @@ pub(super) async fn bring_up_to_date(keeper: &Keeper) -> Result<(), MeshError> {
     let Some(ring) = keeper.mesh.keys().filter(|_| keeper.mesh.id().is_some()) else { return Ok(()) };
     let Some(issuer) = ca::issuing_intermediate(&issuers.stored.record, now) else {
         // The one before serves on: peers ignore dates, and others are right not to. Without any, TLS needs some bytes.
-        return self_signed(keeper, &ring.current, now);
+        return self_signed(keeper, &ring.speaking, now);
     };
-    let kid = ring.current.kid();
+    let kid = ring.speaking.kid();
     {
         let known = keeper.mesh.certificate.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |known: &HostCertificate| known.kid == kid && known.issuer == issuer.fingerprint && now < known.half_life;
@@ -59,7 +59,7 @@ pub(super) async fn bring_up_to_date(keeper: &Keeper) -> Result<(), MeshError> {
     }
     let failed = |error: LifecycleError| MeshError::Lifecycle(Box::new(error));
     let signing = issuers.signing(&issuer.fingerprint).ok_or_else(|| failed(IssueError::NoIssuer.into()))?;
-    let key = key_pair(&ring.current)?;
+    let key = key_pair(&ring.speaking)?;
     let template = template(keeper, now, issuer.validity).map_err(failed)?;
     let name = NAME.parse().map_err(|error: reverie_core::id::InvalidName| failed(error.into()))?;
     let leaf = authority::sign_leaf(&template, NAME, &key, signing).map_err(|error| failed(error.into()))?;

@@ -72,7 +72,7 @@ pub async fn adopt(
     let turn = keeper.mesh.turn().await;
     refuse_if_in(keeper)?;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
-    let ring = Ring { current: Arc::clone(&ring.current), earlier: ring.earlier.clone() };
+    let ring = Ring::clone(&ring);
     let mut all = vec![keys::own_record(keeper, &ring.current)?];
     all.extend(drafts);
     enter(keeper, turn, anchor, records, ring, all, change).await

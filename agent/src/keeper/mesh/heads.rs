@@ -57,7 +57,7 @@ pub(super) async fn tell(keeper: &Keeper) -> Result<(), MeshError> {
     let node = keeper.host.node_id.as_str();
     let mut drafts = vec![];
     if let Some(ring) = keeper.mesh.keys() {
-        let own = keys::own_record(keeper, &ring.current)?;
+        let own = keys::own_record(keeper, &ring.speaking)?;
         let known = keeper.mesh.look(|view| view.get(Collection::Nodes, node).map(|value| value.bytes.to_vec())).flatten();
         if known != own.value {
             drafts.push(own);

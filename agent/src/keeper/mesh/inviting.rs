@@ -107,7 +107,7 @@ pub async fn invite(keeper: &Arc<Keeper>, request: InviteRequest, again: bool, a
     Aws.random(&mut *secret)?;
     let expires_at = now.after(ttl).truncated_to_secs();
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
-    let (issuer_key, issuer_kem) = ring.current.public();
+    let (issuer_key, issuer_kem) = ring.speaking.public();
     let token = Token {
         id,
         secret: secret.clone(),
@@ -280,8 +280,8 @@ pub(super) fn compose(
         founder: anchor.node,
         founder_key: anchor.key,
         issuer: us.clone(),
-        issuer_key: ring.current.signing.public_key().clone(),
-        issuer_kem: ring.current.kem.public_key().clone(),
+        issuer_key: ring.speaking.signing.public_key().clone(),
+        issuer_kem: ring.speaking.kem.public_key().clone(),
         issuer_addresses: keeper.policy().config.gossip.advertised(us),
         chain: bytes(chain),
         roots: bytes(roots.unwrap_or_default()),

@@ -264,12 +264,12 @@ fn check_records(anchor: &Anchor, records: &[Vec<u8>], answer: &Answer, own: &Si
     }
     let view = View::of(&set, clock::now());
     let holds = |node: &NodeId, key: &SigningPublicKey| {
-        view.members().get(node).filter(|member| member.keys.iter().any(|known| known.signing_key == *key))
+        view.host(node).filter(|host| host.keys.iter().any(|known| known.signing_key == *key))
     };
     if holds(&answer.node, own).is_none() {
         return Err(not_good("its records do not admit this host with its key"));
     }
-    if holds(&answer.issuer, &answer.issuer_key).is_none_or(|member| member.standing != Some(Standing::Authority)) {
+    if holds(&answer.issuer, &answer.issuer_key).is_none_or(|host| host.standing != Some(Standing::Authority)) {
         return Err(not_good("whoever answered is no authority of the mesh"));
     }
     let roots: Vec<Vec<u8>> = view.bundle().into_iter().map(|root| root.root.certificate).collect();

@@ -136,7 +136,7 @@ async fn judge_and_register(keeper: &Arc<Keeper>, request: RegisterKem) -> Resul
     let claim = Claim { principal: &principal, node: &request.node, signing: &signing, kem: &kem };
     let outcome = take(keeper, claim).await?;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
-    let (own_signing, own_kem) = ring.current.public();
+    let (own_signing, own_kem) = ring.speaking.public();
     let answer = Answer {
         registered: true,
         node_id: keeper.host.node_id.clone(),

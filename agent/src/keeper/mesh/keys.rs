@@ -36,9 +36,12 @@ impl std::fmt::Debug for Pair {
 }
 
 /// The pair in use, and those before it.
+#[derive(Clone)]
 pub struct Ring {
-    /// In use.
+    /// Records are signed with it.
     pub current: Arc<Pair>,
+    /// Shown in TLS, signs envelopes, is sealed to: the pair before `current` until everyone knows that.
+    pub speaking: Arc<Pair>,
     /// The newest first.
     pub earlier: Vec<Arc<Pair>>,
 }
@@ -56,6 +59,7 @@ struct StoredPair {
     /// FIPS 203 §7.1: d ‖ z.
     kem: Zeroizing<Vec<u8>>,
     made_at: Moment,
+    speaking: bool,
 }
 
 impl Pair {
@@ -63,9 +67,9 @@ impl Pair {
         Ok(Self { signing: SigningKey::generate()?, kem: KemKey::generate()?, made_at: now })
     }
 
-    fn store(&self) -> Result<StoredPair, MeshError> {
+    fn store(&self, speaking: bool) -> Result<StoredPair, MeshError> {
         let kem = Zeroizing::new(self.kem.seed().to_vec());
-        Ok(StoredPair { signing: self.signing.to_pkcs8_der()?, kem, made_at: self.made_at })
+        Ok(StoredPair { signing: self.signing.to_pkcs8_der()?, kem, made_at: self.made_at, speaking })
     }
 
     fn load(stored: &StoredPair) -> Result<Self, StateError> {
@@ -92,7 +96,8 @@ impl Pair {
 impl Ring {
     /// A ring with one new pair.
     pub(super) fn generate(now: Moment) -> Result<Self, MeshError> {
-        Ok(Self { current: Arc::new(Pair::generate(now)?), earlier: vec![] })
+        let pair = Arc::new(Pair::generate(now)?);
+        Ok(Self { current: Arc::clone(&pair), speaking: pair, earlier: vec![] })
     }
 
     /// The KEM key of that name.
@@ -102,14 +107,20 @@ impl Ring {
     }
 
     pub(super) fn write(&self) -> Result<Write, MeshError> {
-        let pairs = std::iter::once(&self.current).chain(&self.earlier).map(|pair| pair.store());
+        let pairs = std::iter::once(&self.current).chain(&self.earlier);
+        let pairs = pairs.map(|pair| pair.store(Arc::ptr_eq(pair, &self.speaking)));
         let pairs = pairs.collect::<Result<Vec<StoredPair>, _>>()?;
         Ok(Write::Put { table: Table::Mesh, key: ROW.to_owned(), value: row::encode(&pairs)? })
     }
 
     fn followed_by(&self, next: Pair) -> Self {
         let earlier = std::iter::once(&self.current).chain(&self.earlier).take(MAX_EARLIER).cloned().collect();
-        Self { current: Arc::new(next), earlier }
+        Self { current: Arc::new(next), speaking: Arc::clone(&self.speaking), earlier }
+    }
+
+    /// Not everyone is known to know the newest pair.
+    pub fn is_rotating(&self) -> bool {
+        !Arc::ptr_eq(&self.current, &self.speaking)
     }
 }
 
@@ -117,13 +128,17 @@ impl Ring {
 pub(super) fn load(state: &State) -> Result<Option<Arc<Ring>>, MeshError> {
     let Some(row) = state.get(Table::Mesh, ROW)? else { return Ok(None) };
     let pairs: Vec<StoredPair> = row::decode(&row)?;
-    let mut pairs = pairs.iter().map(|stored| Pair::load(stored).map(Arc::new)).collect::<Result<Vec<_>, _>>()?.into_iter();
-    let current = pairs.next();
-    Ok(current.map(|current| Arc::new(Ring { current, earlier: pairs.collect() })))
+    let loaded = pairs.iter().map(|stored| Pair::load(stored).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+    let speaking = pairs.iter().position(|stored| stored.speaking).and_then(|at| loaded.get(at)).cloned();
+    let mut loaded = loaded.into_iter();
+    Ok(loaded.next().map(|current| {
+        let speaking = speaking.unwrap_or_else(|| Arc::clone(&current));
+        Arc::new(Ring { current, speaking, earlier: loaded.collect() })
+    }))
 }
 
 /// Makes the next pair and says so: the key before signs that it is the next, the next proves that it is held, and from then
-/// on the next signs. Keys, records, `change` and its events become durable together.
+/// on the next signs records. Connections and envelopes follow with [`speak_with_newest`]. Keys, records, `change` and its events become durable together.
 pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, MeshError> {
     let mesh = &keeper.mesh;
     let turn = mesh.turn().await;
@@ -138,13 +153,27 @@ pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, Me
     let ring = Arc::new(ring.followed_by(next));
     change.writes.push(ring.write()?);
     let before = Arc::clone(&ring.earlier[0]);
-    let record = own_record(keeper, &ring.current)?;
+    let record = own_record(keeper, &ring.speaking)?;
     let signed =
         vec![Signed::new(Draft::put(Collection::HostKeys, name, &statement)?, &before), Signed::new(record, &ring.current)];
     let committed = writing::write_signed(keeper, turn, signed, change, |held| held.keys = Some(ring)).await?;
+    mesh.due.notify_one();
+    mesh.own_due.notify_one();
+    Ok(committed)
+}
+
+/// Everyone knows the newest pair, or had the time to: it is the one to speak with.
+pub(super) async fn speak_with_newest(keeper: &Keeper, mut change: Change) -> Result<(), MeshError> {
+    let mesh = &keeper.mesh;
+    let turn = mesh.turn().await;
+    let ring = mesh.keys().ok_or(MeshError::NotIn("none"))?;
+    let ring = Arc::new(Ring { speaking: Arc::clone(&ring.current), ..Ring::clone(&ring) });
+    change.writes.push(ring.write()?);
+    let signed = vec![Signed::new(own_record(keeper, &ring.speaking)?, &ring.current)];
+    writing::write_signed(keeper, turn, signed, change, |held| held.keys = Some(ring)).await?;
     *mesh.certificate.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     mesh.due.notify_one();
-    Ok(committed)
+    Ok(())
 }
 
 /// `nodes/<this host>` as it is to be with that pair.

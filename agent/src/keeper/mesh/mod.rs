@@ -30,6 +30,7 @@ mod merging;
 mod metrics;
 mod network;
 mod noticing;
+mod overlap;
 pub mod renewal;
 mod rows;
 mod situation;
@@ -149,6 +150,7 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(link::run(Arc::clone(keeper)));
     tokio::spawn(heads::run(Arc::clone(keeper)));
     tokio::spawn(trust::follow(Arc::clone(keeper)));
+    tokio::spawn(overlap::follow(Arc::clone(keeper)));
     tokio::spawn(renewal::follow(Arc::clone(keeper)));
     tokio::spawn(wrapping::follow(Arc::clone(keeper)));
 }

@@ -121,14 +121,14 @@ pub(super) fn request(
         mesh,
         addresses: keeper.policy().config.gossip.advertised(&node),
         node,
-        kid: ring.current.kid(),
+        kid: ring.speaking.kid(),
         authority: authority.clone(),
         nonce,
         at: clock::now(),
         wanted,
         csr,
     };
-    Ok(RenewalRequest::sign(statement, &ring.current.signing)?.encode())
+    Ok(RenewalRequest::sign(statement, &ring.speaking.signing)?.encode())
 }
 
 /// Life of the newest intermediate that an authority signed for this host; `None` if it has none.

@@ -84,7 +84,7 @@ fn renew(keeper: &Keeper) {
     });
 }
 
-fn build(keeper: &Keeper) -> Situation {
+pub(super) fn build(keeper: &Keeper) -> Situation {
     let policy = keeper.policy();
     let gossip = &policy.config.gossip;
     let mesh = &keeper.mesh;
@@ -109,7 +109,7 @@ fn build(keeper: &Keeper) -> Situation {
         return situation;
     }
     let view = View::of(&core.set, now);
-    let (signing_key, kem_key) = ring.current.public();
+    let (signing_key, kem_key) = ring.speaking.public();
     situation.mesh = Some(MeshIdentity {
         mesh: core.mesh,
         node: node.clone(),

@@ -38,7 +38,7 @@ impl Mesh {
 
     fn sign(&self, content: &[u8]) -> Reply {
         let Some(ring) = self.keys() else { return no_keys() };
-        match ring.current.signing.sign_der(content) {
+        match ring.speaking.signing.sign_der(content) {
             Ok(signature) => Reply::Signature(signature),
             Err(error) => Reply::Failed { message: error.to_string() },
         }

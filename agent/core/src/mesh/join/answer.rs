@@ -6,7 +6,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
-use super::request::{MAX_ADDRESSES, are_bounded};
+use super::request::are_bounded;
 use crate::id::{NodeId, TrustDomain};
 use crate::mesh::crypto::{KemPublicKey, Kid, SigningPublicKey};
 use crate::mesh::strict::{self, Unreadable};
@@ -131,18 +131,20 @@ impl Answer {
         strict::encode(self)
     }
 
-    /// Reads an answer and checks everything in it that needs no record.
-    pub fn check(bytes: &[u8], expected: &Expected) -> Result<Self, AnswerError> {
-        let unreadable = AnswerError::Unreadable(Unreadable { what: "the answer" });
-        let answer: Self = strict::decode(bytes, MAX_ANSWER, "the answer")?;
+    /// Reads an answer; nothing in it is known to be true yet.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let what = "the answer";
+        let answer: Self = strict::decode(bytes, MAX_ANSWER, what)?;
         let bounded = answer.chain.len() <= MAX_CERTIFICATES
             && answer.roots.len() <= MAX_CERTIFICATES
             && answer.wrapping_keys.len() <= MAX_KEYS
-            && answer.issuer_addresses.len() <= MAX_ADDRESSES
             && are_bounded(&answer.issuer_addresses);
-        if !bounded {
-            return Err(unreadable);
-        }
+        if bounded { Ok(answer) } else { Err(Unreadable { what }) }
+    }
+
+    /// Reads an answer and checks everything in it that needs no record.
+    pub fn check(bytes: &[u8], expected: &Expected) -> Result<Self, AnswerError> {
+        let answer = Self::decode(bytes)?;
         if answer.binding != expected.binding {
             return Err(AnswerError::Replayed);
         }

@@ -103,7 +103,7 @@ impl Hosts {
         let reply = match what {
             TaskKind::Join { address, server_key } => {
                 let server = find(address.trim_end_matches(":7438"))?;
-                if server.mesh.keys().unwrap().current.signing.public_key() != server_key {
+                if server.mesh.keys().unwrap().speaking.signing.public_key() != server_key {
                     return Err("it presents another key".to_owned());
                 }
                 let number = self.exporters.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl Hosts {
                 server.ask(Request::Join(request)).await
             }
             TaskKind::Renew { authority, payload } => {
-                let (node, kid) = (agent.host.node_id.clone(), agent.mesh.keys().unwrap().current.kid());
+                let (node, kid) = (agent.host.node_id.clone(), agent.mesh.keys().unwrap().speaking.kid());
                 find(authority.as_str())?.ask(Request::Renew { node, kid, payload: payload.clone() }).await
             }
             TaskKind::PullWrappingKey { from, nonce } => {

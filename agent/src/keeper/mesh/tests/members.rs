@@ -15,7 +15,7 @@ use crate::keeper::mesh::{MeshState, membership, renewal, trust, wrapping};
 async fn renewal_of(member: &Agent, authority: &str) -> Request {
     let csr = issuing::certificate_request(member).await.unwrap();
     let payload = renewal::request(member, &node(authority), member.mesh.id(), Wanted::Intermediate, csr).unwrap();
-    Request::Renew { node: member.host.node_id.clone(), kid: member.mesh.keys().unwrap().current.kid(), payload }
+    Request::Renew { node: member.host.node_id.clone(), kid: member.mesh.keys().unwrap().speaking.kid(), payload }
 }
 
 fn refused(reply: Reply) -> (u16, String) {

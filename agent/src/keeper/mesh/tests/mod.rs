@@ -9,6 +9,7 @@ mod hosts;
 mod joining;
 mod members;
 mod merge;
+mod overlap;
 mod restore;
 mod view;
 mod wrapping;
