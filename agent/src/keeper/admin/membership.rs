@@ -85,7 +85,8 @@ async fn rotate_keys(call: &Call<'_>) -> Result<(), Failure> {
         return Err(problem.advise("agentctl mesh status shows how it stands").into());
     }
     if keeper.mesh.keys().is_some_and(|ring| ring.is_rotating()) {
-        let problem = Problem::new(Code::Conflict, "the rotation before is not over: not every host is known to know the newest keys");
+        let problem =
+            Problem::new(Code::Conflict, "the rotation before is not over: not every host is known to know the newest keys");
         return Err(problem.advise("agentctl mesh peers shows who lags behind; evict a host that is lost").into());
     }
     let subject = Subject { object: Some(keeper.host.node_id.to_string()), ..Subject::default() };

@@ -181,13 +181,16 @@ pub async fn set_limits(keeper: &Keeper, node: &NodeId, limits: IssuingLimits, a
 /// it goes on waiting.
 pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
     let _turn = keeper.mesh.affairs.joining.lock().await;
-    let us = &keeper.host.node_id;
+    let (us, state) = (&keeper.host.node_id, keeper.mesh.state());
+    if matches!(state, MeshState::None | MeshState::Joining | MeshState::Left) {
+        return Err(MeshError::NotIn(state.as_str()).into());
+    }
     let said_before = keeper.mesh.look(|view| {
         view.members().get(us).is_some_and(|member| {
             member.standing.is_none() && member.evicted.as_ref().is_some_and(|out| out.left && out.by == *us)
         })
     });
-    if keeper.mesh.state() == MeshState::Evicted && said_before != Some(true) {
+    if state == MeshState::Evicted && said_before != Some(true) {
         // Others know already: there is nothing to say.
         return stay_out(keeper, actor).await;
     }
