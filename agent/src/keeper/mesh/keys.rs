@@ -26,7 +26,7 @@ pub struct Pair {
     pub signing: SigningKey,
     /// ML-KEM-768.
     pub kem: KemKey,
-    made_at: Moment,
+    pub(super) made_at: Moment,
 }
 
 impl std::fmt::Debug for Pair {

@@ -29,7 +29,7 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
 /// Goes on to the newest keys if everyone knows them, by their word; `true` if so.
 pub(super) async fn end_if_known(keeper: &Keeper) -> Result<bool, MeshError> {
     let Some(ring) = keeper.mesh.keys().filter(|ring| ring.is_rotating()) else { return Ok(false) };
-    let late = clock::now() >= ring.current.made_at().after(LONGEST);
+    let late = clock::now() >= ring.current.made_at.after(LONGEST);
     if !late && !is_known(keeper, &ring) {
         return Ok(false);
     }
