@@ -7,6 +7,7 @@ mod answers;
 mod attacks;
 mod audit;
 mod bench;
+mod envelope;
 mod errors;
 mod files;
 mod golden;

@@ -2,7 +2,9 @@
 
 mod address;
 mod change;
+mod envelope;
 mod limits;
+mod payload;
 mod view;
 
 use std::time::Duration;
@@ -93,6 +95,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         limits: limits::Limits,
     },
+    #[command(subcommand)]
+    Envelope(envelope::Verb),
 }
 
 /// On which terms a token is made.
@@ -172,6 +176,7 @@ impl Verb {
                 change::resume(session).await
             }
             Self::Limits { node, limits } => change::limits(session, node, limits).await,
+            Self::Envelope(verb) => verb.run(session),
         }
     }
 }
