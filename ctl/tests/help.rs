@@ -70,6 +70,7 @@ const VERBS: &[&str] = &[
     "bench",
     "bench whoami",
     "bench issue",
+    "bench envelope",
     "bench converge",
     "bench merge",
     "completions",

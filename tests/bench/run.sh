@@ -70,6 +70,9 @@ for pid in $agent $(pgrep --parent "$agent"); do
         "/proc/$pid/smaps_rollup"
 done
 
+section "sealing and opening a message of the mesh"
+"$build/agentctl" bench envelope --seconds "$((3 * seconds))" 2>/dev/null
+
 section "attested whoami"
 "$build/agentctl" bench whoami --seconds "$seconds" 2>/dev/null
 "$build/agentctl" bench whoami --seconds "$seconds" --new-connections 2>/dev/null

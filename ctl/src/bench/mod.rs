@@ -3,6 +3,7 @@
 mod bare;
 mod converge;
 mod echo;
+mod envelope;
 mod figures;
 mod issue;
 mod load;
@@ -11,6 +12,7 @@ mod whoami;
 
 pub(crate) use converge::{Plan as ConvergePlan, run as converge};
 pub(crate) use echo::serve as serve_echo;
+pub(crate) use envelope::run as envelope;
 pub(crate) use issue::{Plan, run as issue};
 pub(crate) use merge::run as merge;
 pub(crate) use whoami::run as whoami;

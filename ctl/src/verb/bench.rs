@@ -60,6 +60,12 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
         records: u32,
     },
+    /// Sealing and opening a gossip message of 256 B, 64 KiB and 1 MiB against the sum of its primitives; no agent needed
+    Envelope {
+        /// How long, all in all
+        #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
     /// The bare echo server of `bench`
     #[command(hide = true)]
     EchoServer {
@@ -83,6 +89,7 @@ impl Verb {
                 bench::converge(session, bench::ConvergePlan { local, writes, pause, agent }).await
             }
             Self::Merge { records } => bench::merge(session, records as usize),
+            Self::Envelope { seconds } => bench::envelope(session, seconds),
             Self::EchoServer { socket, length } => bench::serve_echo(&socket, usize::try_from(length).unwrap_or(0)),
         }
     }
