@@ -14,8 +14,8 @@ build=(gcc libc6-dev libkrb5-dev libclang-dev pkg-config)
 demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
     libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
 # The real components the tests run, and a systemd with bus and polkit for the box.
-test=("${demo[@]}" make python3 faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount e2fsprogs iproute2 procps
-    socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools postgresql postgresql-client)
+test=("${demo[@]}" make perl g++ python3 python3-venv faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount
+    e2fsprogs iproute2 procps socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools postgresql postgresql-client)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;
@@ -36,8 +36,19 @@ for package in "${wanted[@]}"; do
     state=$(dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null || true)
     [ "$state" = "ii " ] || missing+=("$package")
 done
+# What the tests compare with besides, in target/: OpenSSL 4, and Python with what the second client needs.
+beside() {
+    [ "$purpose" = test ] || return 0
+    local here target
+    here=$(dirname "$(readlink -f "$0")")
+    target=${CARGO_TARGET_DIR:-$here/../target}
+    "$here/openssl4.sh" "$target/openssl4" >/dev/null
+    "$here/python.sh" "$target/python" >/dev/null
+}
+
 if [ ${#missing[@]} -eq 0 ]; then
     echo "install: all packages for $purpose are there"
+    beside
     exit
 fi
 
@@ -73,4 +84,5 @@ echo "install: installing for $purpose: ${missing[*]}"
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get --quiet=2 --option Dpkg::Use-Pty=0 "$@"; }
 apt update
 apt install --no-install-recommends "${missing[@]}" >/dev/null
+beside
 echo "install: done"

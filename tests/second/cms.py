@@ -1,6 +1,11 @@
-"""SignedData(EnvelopedData) with an ML-KEM-768 recipient (RFC 5652, RFC 9629, RFC 9936), by pyasn1 and pyca alone."""
+"""SignedData(EnvelopedData) with an ML-KEM-768 recipient (RFC 5652, RFC 9629, RFC 9936), by pyasn1 and pyca alone.
+
+cms.py seal KEYS <payload >message      signs with KEYS/signer.key, seals to KEYS/kem.pub
+cms.py open KEYS <message >payload      verifies with KEYS/signer.pub, opens with KEYS/kem.key
+"""
 import hashlib
 import os
+import sys
 
 from cryptography.hazmat.primitives import hashes, padding, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem
@@ -118,18 +123,21 @@ def open_envelope(der, signer, private):
     for index, attribute in enumerate(info["signedAttrs"]):
         attributes[index] = attribute
         values[attribute["attrType"]] = octets(attribute["attrValues"][0])
-    assert values[rfc5652.id_messageDigest][2:] == hashlib.sha256(enveloped).digest()
+    assert values[rfc5652.id_contentType] == encoder.encode(rfc5652.id_envelopedData)
+    assert values[rfc5652.id_messageDigest] == encoder.encode(univ.OctetString(hashlib.sha256(enveloped).digest()))
     signer.verify(octets(info["signature"]), encoder.encode(attributes), ec.ECDSA(hashes.SHA256()))
     data, rest = decoder.decode(enveloped, asn1Spec=rfc5652.EnvelopedData())
     assert not rest and len(data["recipientInfos"]) == 1
     ori = data["recipientInfos"][0]["ori"]
     assert ori["oriType"] == rfc9629.id_ori_kem
     kem, rest = decoder.decode(ori["oriValue"], asn1Spec=rfc9629.KEMRecipientInfo())
-    assert not rest and kem["kem"]["algorithm"] == ML_KEM_768 and int(kem["kekLength"]) == 32
+    assert not rest and kem["kem"]["algorithm"] == ML_KEM_768 and kem["kdf"]["algorithm"] == HKDF_SHA256
+    assert kem["wrap"]["algorithm"] == AES256_WRAP and int(kem["kekLength"]) == 32
     assert octets(kem["rid"]["subjectKeyIdentifier"]) == kid(private.public_key().public_bytes_raw())
     kek = HKDF(hashes.SHA256(), 32, salt=None, info=kek_info()).derive(private.decapsulate(octets(kem["kemct"])))
     key = aes_key_unwrap(kek, octets(kem["encryptedKey"]))
     encrypted = data["encryptedContentInfo"]
+    assert encrypted["contentEncryptionAlgorithm"]["algorithm"] == AES256_CBC
     iv, _ = decoder.decode(encrypted["contentEncryptionAlgorithm"]["parameters"], asn1Spec=univ.OctetString())
     decryptor = Cipher(algorithms.AES256(key), modes.CBC(octets(iv))).decryptor()
     unpadder = padding.PKCS7(128).unpadder()
@@ -143,3 +151,29 @@ def kem_key():
 
 def signing_key():
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def main(act, keys):
+    """With files as `agentctl mesh envelope keygen` makes them."""
+    def read(name):
+        with open(os.path.join(keys, name), "rb") as file:
+            return file.read()
+
+    def private(name):
+        return serialization.load_pem_private_key(read(name), None)
+
+    def public(name):
+        return serialization.load_pem_public_key(read(name))
+
+    given = sys.stdin.buffer.read()
+    if act == "seal":
+        return seal(given, private("signer.key"), public("kem.pub"))
+    if act == "open":
+        return open_envelope(given, public("signer.pub"), private("kem.key"))
+    sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    sys.stdout.buffer.write(main(*sys.argv[1:]))

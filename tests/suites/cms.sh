@@ -1,6 +1,6 @@
 #!/bin/bash
 # Envelopes by OpenSSL 4's command line.
-#   tests/suites/cms.sh OPENSSL seal KEYS [OPTION of cms -sign ...] <payload >message     signs with KEYS/signer.key, seals to KEYS/kem.pub
+#   tests/suites/cms.sh OPENSSL seal KEYS [--with-certificate] [OPTION of cms -sign ...] <payload >message     signs with KEYS/signer.key, seals to KEYS/kem.pub
 #   tests/suites/cms.sh OPENSSL open KEYS <message >payload                               verifies with KEYS/signer.pub, opens with KEYS/kem.key
 set -euo pipefail
 openssl=$1 what=$2 keys=$3
@@ -41,11 +41,13 @@ wrapped() {
 
 case $what in
     seal)
+        certificates=-nocerts
+        [ "${1-}" != --with-certificate ] || { certificates=; shift; }
         "$openssl" cms -encrypt -binary -outform DER -aes-256-cbc -recip "$scratch/kem.crt" -keyid -out "$scratch/info"
         # The signed content is the EnvelopedData itself (RFC 5652 §5.2), without the ContentInfo around it.
         offset=$("$openssl" asn1parse -inform DER -in "$scratch/info" | sed -n 's/^ *\([0-9]*\):d=2 .*/\1/p' | head -n1)
         "$openssl" asn1parse -inform DER -in "$scratch/info" -strparse "$offset" -noout -out "$scratch/enveloped"
-        "$openssl" cms -sign -binary -nodetach -nocerts -nosmimecap -md sha256 -keyid -econtent_type pkcs7-envelopedData "$@" \
+        "$openssl" cms -sign -binary -nodetach $certificates -nosmimecap -md sha256 -keyid -econtent_type pkcs7-envelopedData "$@" \
             -signer "$scratch/signer.crt" -inkey "$keys/signer.key" -in "$scratch/enveloped" -outform DER
         ;;
     open)

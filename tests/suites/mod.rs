@@ -1,6 +1,7 @@
 //! Real components, served by a real agent.
 
 mod client;
+mod cms;
 mod gss;
 mod nginx;
 mod postgres;
