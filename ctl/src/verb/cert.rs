@@ -60,6 +60,9 @@ pub(crate) enum Verb {
         /// An intermediate of this host, by fingerprint; what the agent keeps is replaced at once
         #[arg(long, group = "what", value_name = "FINGERPRINT", value_parser = fingerprint)]
         intermediate: Option<String>,
+        /// With --serial: the other host's intermediate that signed it
+        #[arg(long, requires = "serial", value_name = "FINGERPRINT", value_parser = fingerprint)]
+        issuer: Option<String>,
         #[command(flatten)]
         token: TokenFile,
     },
@@ -95,10 +98,10 @@ impl Verb {
                 issue(session, &name, csr.as_deref(), out.as_deref(), force, &token).await
             }
             Self::Rotate { name, token } => rotate(session, &name, &token).await,
-            Self::Revoke { serial, identity, intermediate, token } => {
+            Self::Revoke { serial, identity, intermediate, issuer, token } => {
                 let serial = serial.map(|serial| serial.to_string());
                 let identity = identity.map(|identity| identity.to_string());
-                revoke(session, RevokeRequest { serial, identity, intermediate }, &token).await
+                revoke(session, RevokeRequest { serial, identity, intermediate, issuer }, &token).await
             }
         }
     }

@@ -173,7 +173,7 @@ pub struct Rotated {
     pub fault: Option<String>,
 }
 
-/// `POST /api/admin/revoke`: exactly one of the three.
+/// `POST /api/admin/revoke`: exactly one of the first three.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeRequest {
@@ -181,8 +181,11 @@ pub struct RevokeRequest {
     pub serial: Option<String>,
     /// Every certificate of an identity; one that the agent keeps is replaced at once.
     pub identity: Option<String>,
-    /// An intermediate of this host, by fingerprint; every leaf the agent keeps is replaced at once.
+    /// An intermediate of this host, by fingerprint; every leaf the agent keeps is replaced at once. On an authority also one
+    /// that it signed for another.
     pub intermediate: Option<String>,
+    /// With `serial`, on an authority: the certificate is another host's, signed by that intermediate.
+    pub issuer: Option<String>,
 }
 
 /// What was revoked.

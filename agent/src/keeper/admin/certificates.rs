@@ -13,7 +13,7 @@ use reverie_core::id::IdentityName;
 use super::audit::blocking;
 use super::status::issuer_statuses;
 use crate::keeper::clock;
-use crate::keeper::identity::{lifecycle, revocation, rotation};
+use crate::keeper::identity::{duties, lifecycle, revocation, rotation};
 use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::state::IssuedRecord;
@@ -56,11 +56,14 @@ pub async fn rotate(call: &Call<'_>) -> Answer {
 pub async fn revoke(call: &Call<'_>) -> Answer {
     let keeper = call.keeper;
     let serials = match call.json().await? {
-        RevokeRequest { serial: Some(serial), identity: None, intermediate: None } => {
+        RevokeRequest { serial: Some(serial), identity: None, intermediate: None, issuer } => {
             let parsed: Serial = serial.parse().map_err(|error: String| Problem::new(Code::BadRequest, error))?;
-            revocation::revoke_serial(keeper, parsed, call.actor()).await?
+            match issuer {
+                None => revocation::revoke_serial(keeper, parsed, call.actor()).await?,
+                Some(issuer) => vec![duties::revoke_elsewhere(keeper, &issuer, parsed, call.actor()).await?],
+            }
         }
-        RevokeRequest { serial: None, identity: Some(identity), intermediate: None } => {
+        RevokeRequest { serial: None, identity: Some(identity), intermediate: None, issuer: None } => {
             let name = identity_named(&identity)?;
             let declared = keeper.policy().identities.contains_key(&name);
             let leaves = revocation::in_force(keeper, name).await?;
@@ -71,11 +74,11 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
             }
             revocation::revoke_leaves(keeper, leaves, call.actor()).await?
         }
-        RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint) } => {
+        RevokeRequest { serial: None, identity: None, intermediate: Some(fingerprint), issuer: None } => {
             vec![revocation::revoke_intermediate(keeper, &fingerprint, call.actor()).await?]
         }
         _ => {
-            let problem = Problem::new(Code::BadRequest, "name exactly one of `serial`, `identity` and `intermediate`");
+            let problem = Problem::new(Code::BadRequest, "name exactly one of `serial`, `identity` and `intermediate`; `issuer` goes with `serial`");
             return Err(problem.into());
         }
     };

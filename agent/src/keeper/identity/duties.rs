@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reverie_core::audit::Actor;
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca::{Role, Serial};
-use reverie_core::mesh::collection::Standing;
+use reverie_core::mesh::collection::{Collection, Revocation, Standing, key};
 use reverie_core::moment::Moment;
 
 use super::issuers::Issuers;
 use super::lifecycle::LifecycleError;
 use super::trust::MeshTrust;
 use super::{membership, replacement, revocation};
+use crate::keeper::mesh::writing::{self, Draft};
+use crate::keeper::state::{Change, IssuedRecord};
 use crate::keeper::{Keeper, clock};
 
 /// So long may an issuer's holder take to list what the mesh says is revoked, before an authority revokes the issuer: it is
@@ -44,6 +46,44 @@ pub async fn follow(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), Lifecy
         revocation::revoke_delegated(keeper, others, Actor::Agent).await.map_err(of_revocation)?;
     }
     Ok(())
+}
+
+/// On an authority: revokes a certificate of another host, signed by `issuer`. Its holder lists it as soon as it hears of it;
+/// if it does not, the authority that signed `issuer` revokes that.
+pub async fn revoke_elsewhere(
+    keeper: &Arc<Keeper>,
+    issuer: &str,
+    serial: Serial,
+    actor: Actor,
+) -> Result<Serial, revocation::RevocationError> {
+    let mesh = Arc::clone(&keeper.issuers().mesh);
+    let failed = |why: String| revocation::RevocationError::Lifecycle(LifecycleError::Mesh(why));
+    if mesh.standing != Some(Standing::Authority) {
+        let why = "this host is no authority of a mesh: revoke it on the host that issued it, or on an authority";
+        return Err(failed(why.to_owned()));
+    }
+    let unknown = || revocation::RevocationError::Unknown(format!("{serial} of the issuer {:?}", shown(issuer)));
+    let known = mesh.intermediates.get(issuer).ok_or_else(unknown)?;
+    let now = clock::now();
+    // When it ends is its issuer's knowledge; later than this it does not.
+    let value = Revocation { at: now, not_after: known.validity.not_after };
+    let name = key::revocation(issuer, &serial.to_string());
+    let draft = Draft::put(Collection::Revocations, name, &value).map_err(|error| failed(error.to_string()))?;
+    let event = Event {
+        time: now,
+        kind: Kind::CertificateRevoked,
+        outcome: Outcome::Done,
+        actor,
+        subject: Subject { serial: Some(serial.to_string()), object: Some(known.node.to_string()), ..Subject::default() },
+        reason: None,
+    };
+    let change = Change { writes: vec![], events: vec![event] };
+    writing::write(keeper, vec![draft], change).await.map_err(|error| failed(error.to_string()))?;
+    Ok(serial)
+}
+
+fn shown(issuer: &str) -> String {
+    issuer.chars().take(80).collect()
 }
 
 fn into_lifecycle(error: membership::MembershipError) -> LifecycleError {
@@ -102,7 +142,7 @@ fn say_what_lies_outside(keeper: &Keeper) {
 }
 
 /// Certificates of this host's own issuers that somebody else has revoked: its lists are to name them.
-fn own_leaves_revoked(keeper: &Keeper, mesh: &MeshTrust) -> Result<Vec<crate::keeper::state::IssuedRecord>, LifecycleError> {
+fn own_leaves_revoked(keeper: &Keeper, mesh: &MeshTrust) -> Result<Vec<IssuedRecord>, LifecycleError> {
     let issuers = keeper.issuers();
     let mut found = vec![];
     for (issuer, serial) in mesh.revoked.keys() {
@@ -124,7 +164,7 @@ fn is_delegated(issuers: &Issuers, serial: Serial) -> bool {
 
 /// Intermediates that this authority has signed and must revoke: the mesh says so, their holder is out, or it does not list
 /// what is revoked.
-fn to_revoke(issuers: &Issuers, mesh: &MeshTrust, now: Moment) -> Vec<String> {
+pub(super) fn to_revoke(issuers: &Issuers, mesh: &MeshTrust, now: Moment) -> Vec<String> {
     let in_force = issuers.stored.delegated.iter().filter(|(_, known)| known.is_in_force(now));
     let must_go = in_force.filter(|(fingerprint, known)| {
         let revoked = mesh.revoked.contains_key(&(known.root.clone(), known.serial.to_string()));

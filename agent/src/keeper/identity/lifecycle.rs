@@ -147,6 +147,7 @@ pub async fn bring_up_to_date(keeper: &Keeper) -> Result<(), LifecycleError> {
         check_clock(&issuers.stored.record, now)?;
         let Some(step) = ca::steps(&issuers.stored.record, &settings(keeper), now).into_iter().next() else {
             keeper.alarms.clear("authority");
+            keeper.intermediate_wanted.send_if_modified(|wanted| std::mem::replace(wanted, false));
             return Ok(());
         };
         if step == Step::RequestIntermediate {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use reverie_core::ca::{default_limits, issuing_intermediate};
 
+use super::super::delegation::Delegated;
+use super::super::duties::to_revoke;
 use super::super::trust::MeshRoot;
 use super::*;
 
@@ -108,6 +110,34 @@ fn other_limits_and_a_newer_root_have_the_intermediate_replaced_and_it_signs_unt
     assert!(!outdated(said.clone()), "published, and does not sign yet");
     said.at = future.after(DAY);
     assert!(outdated(said));
+}
+
+#[test]
+fn a_holder_that_does_not_list_what_is_revoked_loses_its_intermediate_after_a_grace() {
+    let one = Authority::new("a.example.org");
+    let member = Member::of(&one, WEB, &default_limits(&node(WEB)));
+    let (serial, end) = chain::serial_and_end_of(&member.intermediate).unwrap();
+    let signed = Delegated {
+        node: node(WEB),
+        root: one.fingerprint(),
+        serial: serial.parse().unwrap(),
+        validity: member.issuers.stored.record.intermediates[0].validity,
+        certificate: member.intermediate.clone(),
+        revoked: false,
+    };
+    let mut kept = one.issuers.stored.clone();
+    kept.delegated = Arc::new(BTreeMap::from([(member.fingerprint(), signed)]));
+    let issuers = Issuers::load(kept, Arc::default(), &node("a.example.org")).unwrap();
+    let (now, mut said) = (clock::now(), mesh(&[(&one, "a.example.org")]));
+    assert!(to_revoke(&issuers, &said, now).is_empty());
+    // An old list signed anew, or none: all the same.
+    said.lagging.insert(member.fingerprint(), now);
+    assert!(to_revoke(&issuers, &said, now.after(Duration::from_secs(10))).is_empty(), "it may just have come");
+    assert_eq!(to_revoke(&issuers, &said, now.after(Duration::from_secs(40))), [member.fingerprint()]);
+    // One whose holder is out, or that another authority has revoked, goes at once.
+    said.lagging.clear();
+    said.revoked.insert((one.fingerprint(), serial), end);
+    assert_eq!(to_revoke(&issuers, &said, now), [member.fingerprint()]);
 }
 
 #[test]
