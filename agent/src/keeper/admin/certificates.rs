@@ -78,7 +78,10 @@ pub async fn revoke(call: &Call<'_>) -> Answer {
             vec![revocation::revoke_intermediate(keeper, &fingerprint, call.actor()).await?]
         }
         _ => {
-            let problem = Problem::new(Code::BadRequest, "name exactly one of `serial`, `identity` and `intermediate`; `issuer` goes with `serial`");
+            let problem = Problem::new(
+                Code::BadRequest,
+                "name exactly one of `serial`, `identity` and `intermediate`; `issuer` goes with `serial`",
+            );
             return Err(problem.into());
         }
     };

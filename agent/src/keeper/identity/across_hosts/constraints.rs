@@ -3,6 +3,7 @@
 use reverie_core::ca::{NameConstraints, default_limits};
 
 use super::super::issuance::{IssueError, issue};
+use super::super::issuers::SigningIssuer;
 use super::*;
 
 const WEB: &str = "web1.example.org";
@@ -101,7 +102,21 @@ fn a_member_cannot_make_authorities_below_itself() {
     let serial = authority::fresh_serial(now).unwrap();
     let template = IntermediateTemplate::new(serial, &domain(), &node(WEB), now, DAY, above).unwrap();
     let below = authority::sign_intermediate(&template, &key, &member.issuers.signing[0]).unwrap();
-    assert!(openssl(&[&authority.der], &member.intermediate, &below, None).is_err());
+    let issuer = SigningIssuer {
+        fingerprint: fingerprint(&below),
+        certificate_pem: String::new(),
+        issuer: rcgen::Issuer::from_ca_cert_der(&CertificateDer::from(below.clone()), key).unwrap(),
+    };
+    let leaf = LeafTemplate {
+        serial: authority::fresh_serial(now).unwrap(),
+        spiffe_id: "spiffe://example.org/svc/web".parse().unwrap(),
+        dns: vec![],
+        ip: vec![],
+        validity: LeafTemplate::validity(now, DAY, template.validity).unwrap(),
+    };
+    let leaf = authority::sign_leaf(&leaf, "web", &authority::fresh_key(KeyType::P256).unwrap(), &issuer).unwrap();
+    let refused = openssl_through(&[&authority.der], &[&member.intermediate, &below], &leaf, None).unwrap_err();
+    assert!(refused.contains("path length"), "{refused}");
 }
 
 #[test]

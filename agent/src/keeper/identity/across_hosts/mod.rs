@@ -144,6 +144,11 @@ impl Member {
 
 /// What OpenSSL says of a chain; `lists`: PEM, checked for the whole chain.
 fn openssl(roots: &[&[u8]], intermediate: &[u8], leaf: &[u8], lists: Option<&str>) -> Result<(), String> {
+    openssl_through(roots, &[intermediate], leaf, lists)
+}
+
+/// The same through any number of intermediates.
+fn openssl_through(roots: &[&[u8]], above: &[&[u8]], leaf: &[u8], lists: Option<&str>) -> Result<(), String> {
     let scratch = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| -> PathBuf {
         let path = scratch.path().join(name);
@@ -151,7 +156,7 @@ fn openssl(roots: &[&[u8]], intermediate: &[u8], leaf: &[u8], lists: Option<&str
         path
     };
     let bundle = write("roots", roots.iter().map(|root| to_pem("CERTIFICATE", root)).collect());
-    let above = write("above", to_pem("CERTIFICATE", intermediate));
+    let above = write("above", above.iter().map(|above| to_pem("CERTIFICATE", above)).collect());
     let leaf = write("leaf", to_pem("CERTIFICATE", leaf));
     let mut command = Command::new("openssl");
     command.args(["verify", "-x509_strict", "-no-CApath", "-CAfile"]).arg(bundle).arg("-untrusted").arg(above);

@@ -1,6 +1,7 @@
 //! The mesh core by what can go wrong: a hostile net, a crash, a restored disk, a wrong clock.
 
 mod answers;
+mod certificates;
 mod channel;
 mod collecting;
 mod crash;
