@@ -129,15 +129,11 @@ impl Replica for Member {
                 self.author.hear_own(record.position());
             }
         }
-        self.hear(theirs);
+        self.author.hear_own(theirs.get(&self.node));
         if !merge.taken.is_empty() {
             self.changed();
         }
         u32::try_from(merge.taken.len()).unwrap()
-    }
-
-    fn hear(&mut self, theirs: &Self::Vector) {
-        self.author.hear_own(theirs.get(&self.node));
     }
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {

@@ -18,8 +18,6 @@ pub trait Replica {
     fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool);
     /// How many were new.
     fn merge(&mut self, now: Moment, records: &[Self::Record], theirs: &Self::Vector) -> u32;
-    /// A peer has that, by its word.
-    fn hear(&mut self, theirs: &Self::Vector);
     /// `a` has nothing that `b` lacks.
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool;
     /// Entries of a vector, for sizes.
@@ -101,8 +99,6 @@ impl Replica for Plain {
         }
         taken
     }
-
-    fn hear(&mut self, _: &Self::Vector) {}
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {
         Rc::ptr_eq(a, b) || a.iter().zip(b.iter()).all(|(a, b)| a <= b)

@@ -12,7 +12,7 @@ use reverie_core::moment::Moment;
 use super::chance::Chance;
 use super::network::Network;
 use super::replica::Replica;
-use super::traffic::{Kind, Traffic, on_the_wire};
+use super::traffic::{Kind, Sizes, Traffic, on_the_wire};
 
 /// The first moment of a run.
 pub const BEGIN: i64 = 1_800_000_000_000;
@@ -42,6 +42,8 @@ pub struct Host<R: Replica> {
     pub peers: Vec<NodeId>,
     life: u32,
     vectors: BTreeMap<usize, R::Vector>,
+    /// With what knowledge of the peer a push went out, and whether a further page was left.
+    pushed: BTreeMap<ExchangeId, (Option<R::Vector>, bool)>,
     busy: u64,
     wake: Option<u64>,
     answering: Option<usize>,
@@ -70,6 +72,7 @@ enum Packets<V, T, S> {
         exchange: ExchangeId,
         digest: [u8; 32],
     },
+    /// The vector goes along only to be compared, as the summary does that is asked for then.
     Compared {
         exchange: ExchangeId,
         differs: Option<V>,
@@ -113,9 +116,7 @@ pub struct World<R: Replica> {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: HashMap<u64, Event<R>>,
     next_event: u64,
-    /// Bytes of a sealed message with so many entries of its vector and bytes of records.
-    pub message_size: Box<dyn Fn(usize, usize) -> usize>,
-    /// Called with host and what is new, after each merge.
+    sizes: Sizes,
     pub events_handled: u64,
 }
 
@@ -138,7 +139,7 @@ impl<R: Replica> World<R> {
             queue: BinaryHeap::new(),
             events: HashMap::new(),
             next_event: 0,
-            message_size: Box::new(|entries, records| 1_750 + entries * 12 + records),
+            sizes: Sizes::default(),
             events_handled: 0,
             names,
         };
@@ -151,6 +152,7 @@ impl<R: Replica> World<R> {
                 peers: world.names.clone(),
                 life: 0,
                 vectors: BTreeMap::new(),
+                pushed: BTreeMap::new(),
                 busy: 0,
                 wake: None,
                 answering: None,
@@ -190,6 +192,7 @@ impl<R: Replica> World<R> {
         host.round = None;
         host.life += 1;
         host.vectors.clear();
+        host.pushed.clear();
         host.differing.clear();
         host.wake = None;
         host.busy = 0;
@@ -261,7 +264,10 @@ impl<R: Replica> World<R> {
                         let replica = &mut self.hosts[host].replica;
                         Packets::Anew { exchange, summary: replica.summary(), vector: replica.vector() }
                     } else {
-                        Packets::Sync { exchange, page: self.page(host, to) }
+                        let page = self.page(host, to);
+                        let Host { vectors, pushed, .. } = &mut self.hosts[host];
+                        pushed.insert(exchange, (vectors.get(&to).cloned(), page.more));
+                        Packets::Sync { exchange, page }
                     };
                     self.send(host, to, packet);
                 }
@@ -270,7 +276,8 @@ impl<R: Replica> World<R> {
                     self.send(host, self.numbers[&to], Packets::Digest { exchange, digest });
                 }
                 Effect::Datagram { to, bytes } => self.send(host, self.numbers[&to], Packets::Datagram(bytes)),
-                Effect::Abandon { .. } | Effect::State { .. } => {}
+                Effect::Abandon { exchange, .. } => drop(self.hosts[host].pushed.remove(&exchange)),
+                Effect::State { .. } => {}
             }
         }
         self.plan_wake(host);
@@ -297,9 +304,9 @@ impl<R: Replica> World<R> {
         let (kind, payload, is_answer, cost) = match &packet {
             Packets::Sync { page, .. } => (Kind::Sync, self.page_size(page), false, ENVELOPE_COST),
             Packets::Answer { page, .. } => (Kind::Sync, self.page_size(page), true, ENVELOPE_COST),
-            Packets::Digest { .. } => (Kind::Digest, 32, false, SMALL_COST),
-            Packets::Compared { differs: None, .. } => (Kind::Digest, 1, true, SMALL_COST),
-            Packets::Compared { differs: Some(vector), .. } => (Kind::Digest, 1 + 20 * R::entries(vector), true, SMALL_COST),
+            Packets::Digest { .. } => (Kind::Digest, 0, false, SMALL_COST),
+            // {"digest":"64 hex digits"}
+            Packets::Compared { .. } => (Kind::Digest, 77, true, SMALL_COST),
             Packets::Datagram(bytes) => (Kind::Membership, bytes.len(), self.hosts[from].answering == Some(to), SMALL_COST),
             Packets::Anew { vector, .. } => (Kind::Sync, 1_750 + 60 * R::entries(vector), false, ENVELOPE_COST),
             Packets::Histories { records, .. } => {
@@ -317,9 +324,8 @@ impl<R: Replica> World<R> {
         }
     }
 
-    fn page_size(&self, page: &Page<R>) -> usize {
-        let records = page.records.iter().map(R::size).sum();
-        (self.message_size)(R::entries(&page.vector), records)
+    fn page_size(&mut self, page: &Page<R>) -> usize {
+        self.sizes.sealed(R::entries(&page.vector), page.records.iter().map(R::size).sum())
     }
 
     fn count(&mut self, from: usize, to: usize, kind: Kind, payload: usize, is_answer: bool) {
@@ -384,30 +390,28 @@ impl<R: Replica> World<R> {
                 self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound { taken, equal }));
             }
             Packets::Answer { exchange, page } => {
-                let before = self.hosts[to].vectors.get(&from).cloned();
+                let (before, sent_more) = self.hosts[to].pushed.remove(&exchange).unwrap_or_default();
                 let taken = self.merge(to, from, &page);
                 let ours = self.hosts[to].replica.vector();
                 let they_lack = !R::covers(&page.vector, &ours);
+                let more = page.more || sent_more || before.is_none() && they_lack;
                 let moved = before.is_none_or(|before| !R::covers(&before, &page.vector));
-                let more = page.more || they_lack;
-                let equal = !more && R::covers(&ours, &page.vector);
+                let equal = !more && !they_lack && R::covers(&ours, &page.vector);
                 let synced = Synced { taken, more, progressed: taken > 0 || moved, equal };
                 self.end(to, &them, exchange, Outcome::Synced(synced));
             }
+            // Here the asker's digest travels with the question and the answerer compares; on the wire it is the other way.
             Packets::Digest { exchange, digest } => {
                 let replica = &mut self.hosts[to].replica;
                 let differs = (replica.digest() != digest).then(|| replica.vector());
                 self.send(to, from, Packets::Compared { exchange, differs });
             }
             Packets::Compared { exchange, differs } => {
+                let ours = self.hosts[to].replica.vector();
+                let same = |theirs: &R::Vector| R::covers(&ours, theirs) && R::covers(theirs, &ours);
                 let outcome = if differs.is_some() { Outcome::Differs } else { Outcome::Equal };
-                if let Some(vector) = differs {
-                    let ours = self.hosts[to].replica.vector();
-                    if R::covers(&ours, &vector) && R::covers(&vector, &ours) {
-                        self.hosts[to].differing.insert(from);
-                    }
-                    self.hosts[to].replica.hear(&vector);
-                    self.remember(to, from, vector);
+                if differs.as_ref().is_some_and(same) {
+                    self.hosts[to].differing.insert(from);
                 }
                 self.end(to, &them, exchange, outcome);
             }
@@ -423,7 +427,8 @@ impl<R: Replica> World<R> {
             }
             Packets::Histories { exchange, records, vector } => {
                 let taken = self.merge(to, from, &Pages { vector, records, more: false });
-                self.end(to, &them, exchange, Outcome::Synced(Synced { taken, ..Synced::default() }));
+                // What else there is to tell comes next.
+                self.end(to, &them, exchange, Outcome::Synced(Synced { taken, more: true, progressed: true, equal: false }));
             }
             Packets::Datagram(bytes) => {
                 self.hosts[to].answering = Some(from);

@@ -123,9 +123,7 @@ impl Round {
         if let Some(place) = self.place(from) {
             let peer = &mut self.peers[place];
             peer.hear(now, soon);
-            if let Some(until) = peer.not_before {
-                self.alarms.insert((until, place));
-            }
+            self.alarms.extend(peer.not_before.map(|until| (until, place)));
             if inbound.equal {
                 peer.owed = None;
             }
@@ -411,7 +409,7 @@ fn abandon(effects: &mut VecDeque<Effect>, gone: &Peer) {
     }
 }
 
-/// `⌈2 ln n⌉`: with so many each, a rumour misses one of n hosts with a chance of about 1/n².
+/// `⌈2 ln n⌉`: when each tells so many, a rumour misses a given one of n hosts with a chance of about 1/n².
 fn fan_out(hosts: usize) -> usize {
     (2.0 * (hosts as f64).ln()).ceil() as usize
 }

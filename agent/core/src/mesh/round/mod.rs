@@ -31,6 +31,8 @@ mod machine;
 mod membership;
 mod peer;
 mod slide;
+#[cfg(test)]
+mod tests;
 
 pub use effect::{Effect, ExchangeId, Inbound, Liveness, Outcome, Synced};
 pub use machine::{MAX_IN_FLIGHT, PeerView, Round};

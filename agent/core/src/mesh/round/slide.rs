@@ -121,7 +121,7 @@ mod tests {
             flushes.extend(slide.take(at(ms)).map(|_| ms));
         }
         // 150 ms after the change that began the wait, each time; the rest 20 ms after the last change.
-        assert_eq!(flushes, [151, 301]);
+        assert_eq!(flushes, [151, 302]);
     }
 
     #[test]
