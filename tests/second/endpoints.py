@@ -12,6 +12,7 @@ import time
 import traceback
 
 import cbor2
+from cryptography.x509.oid import ExtensionOID
 
 import cms
 import wire
@@ -53,9 +54,7 @@ def joins_by_token():
 def the_server_shows_a_certificate_that_the_bundle_vouches_for():
     name = host.server_node
     connection = Connection(ADDRESS, bundle=BUNDLE, name=name)
-    sans = connection.server_certificate().extensions.get_extension_for_oid(
-        __import__("cryptography.x509.oid", fromlist=["x"]).ExtensionOID.SUBJECT_ALTERNATIVE_NAME
-    )
+    sans = connection.server_certificate().extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     assert name in str(sans.value), sans
 
 
@@ -215,9 +214,9 @@ def await_client_waits_and_caps():
 def await_client_limits_how_many_wait():
     waiting = []
     statuses = []
-    for index in range(80):
+    for index in range(8):
         connection = Connection(ADDRESS)
-        path = f"/api/gossip/await-client?client_id=nobody{index}&timeout_ms=4000"
+        path = f"/api/gossip/await-client?client_id=nobody{index}&timeout_ms=2000"
         connection.tls.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         waiting.append(connection)
     for connection in waiting:

@@ -6,6 +6,7 @@ mod gss;
 mod nginx;
 mod postgres;
 mod redis;
+mod second;
 mod server;
 mod service;
 mod topology;

@@ -1,0 +1,174 @@
+//! The second client (tests/second, in Python, no code in common) against a real agent.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reverie_tests::agent::Agent;
+use reverie_tests::ipa::{Ipa, READER, SUFFIX};
+use reverie_tests::kdc::Kdc;
+use reverie_tests::programs::{built, free_port, run, text, wait_until};
+use serde_json::{Value, json};
+
+fn tests() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The interpreter with what the client needs.
+fn python() -> String {
+    let target = built("agentctl").parent().and_then(Path::parent).expect("target/PROFILE").join("python");
+    run(&tests().join("python.sh").display().to_string(), &[&target.display().to_string()]).trim().to_owned()
+}
+
+/// Runs one of its scripts, which must find all as it must be.
+fn second(script: &str, arguments: &[&str], environment: &[(&str, &Path)], input: &str) {
+    let mut command = Command::new(python());
+    command.arg(tests().join("second").join(script)).args(arguments).envs(environment.iter().copied());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{script}: {}", text(&output));
+}
+
+/// An agent of that name that speaks on a port of its own, with more of `[gossip]`.
+fn host(node: &str, gossip: &str) -> (Agent, String) {
+    let address = format!("127.0.0.1:{}", free_port());
+    let configuration = format!("[gossip]\nlisten = [{address:?}]\nadvertise = [{address:?}]\n{gossip}{}", Agent::web());
+    (Agent::of_host("mesh.test", node, vec![], &configuration), address)
+}
+
+fn founded(node: &str, gossip: &str) -> (Agent, String) {
+    let (mut agent, address) = host(node, gossip);
+    agent.start();
+    agent.admin_post("/api/admin/mesh/init", &json!({})).ok();
+    wait_until("it listens", 20, || std::net::TcpStream::connect(&address).is_ok());
+    (agent, address)
+}
+
+fn invite(agent: &Agent, node: &str) -> String {
+    let invited = agent.admin_post("/api/admin/mesh/invites", &json!({ "node_id": node, "ttl_seconds": 600 })).ok();
+    invited["token"].as_str().expect("a token").to_owned()
+}
+
+#[test]
+fn every_endpoint_gives_each_of_its_status_codes() {
+    let (agent, address) = founded("first.mesh.test", "max_waiters_per_address = 4\nrate_per_second = 500\n");
+    let bundle = agent.file_path("web", "ca.crt");
+    second("endpoints.py", &[&address, &bundle], &[], &invite(&agent, "second.mesh.test"));
+    // What was refused is on record.
+    let refused = agent.admin_get("/api/admin/audit?limit=1000").text();
+    assert!(refused.contains("peer-refused"), "{refused}");
+}
+
+/// A KDC, an authority named `localhost`, and the keytabs of three others.
+struct Realm {
+    kdc: Kdc,
+    keytabs: tempfile::TempDir,
+    authority: Agent,
+    address: String,
+}
+
+impl Realm {
+    fn start(gossip: &str) -> Self {
+        let kdc = Kdc::start();
+        let keytab = kdc.service("HTTP/localhost");
+        let keytabs = tempfile::tempdir().unwrap();
+        for (principal, file) in [("HTTP/second.mesh.test", "second"), ("HTTP/other.mesh.test", "other"), ("alice", "alice")] {
+            std::fs::copy(kdc.service(principal), keytabs.path().join(format!("{file}.keytab"))).unwrap();
+        }
+        let (mut authority, address) = host("localhost", &format!("keytab = {keytab:?}\n{gossip}"));
+        authority.set_variable("KRB5_CONFIG", &kdc.config().display().to_string());
+        authority.start();
+        authority.admin_post("/api/admin/mesh/init", &json!({})).ok();
+        wait_until("it listens", 20, || std::net::TcpStream::connect(&address).is_ok());
+        let address = address.replace("127.0.0.1", "localhost");
+        Self { kdc, keytabs, authority, address }
+    }
+}
+
+const LIST: &str = "allowed_node_ids = [\"localhost\", \"second.mesh.test\", \"third.mesh.test\"]\n";
+
+#[test]
+fn register_kem_gives_each_of_its_status_codes() {
+    let realm = Realm::start(LIST);
+    let arguments = [&*realm.address, "localhost", &realm.keytabs.path().display().to_string()];
+    second("kerberos.py", &arguments, &[("KRB5_CONFIG", &realm.kdc.config())], "");
+    let audit = realm.authority.admin_get("/api/admin/audit?limit=1000").text();
+    assert!(audit.contains("by Kerberos as HTTP/second.mesh.test@"), "{audit}");
+}
+
+#[test]
+fn without_a_keytab_register_kem_is_not_available() {
+    let (_agent, address) = founded("localhost", "");
+    let kdc = Kdc::start();
+    kdc.service("HTTP/localhost");
+    let keytabs = tempfile::tempdir().unwrap();
+    std::fs::copy(kdc.service("HTTP/second.mesh.test"), keytabs.path().join("second.keytab")).unwrap();
+    let script = "import sys\nsys.argv[1:] = sys.argv[1:]\nfrom kerberos import register\nassert register()[1].status == 503";
+    let mut command = Command::new(python());
+    command.args(["-c", script, &address, "localhost"]).arg(keytabs.path()).current_dir(tests().join("second"));
+    let output = command.env("KRB5_CONFIG", kdc.config()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn a_host_joins_by_kerberos_alone() {
+    let realm = Realm::start(LIST);
+    let (mut joiner, _) = host("third.mesh.test", &format!("keytab = {:?}\n", realm.kdc.service("HTTP/third.mesh.test")));
+    joiner.set_variable("KRB5_CONFIG", &realm.kdc.config().display().to_string());
+    joiner.start();
+    let joined = joiner.admin_post("/api/admin/mesh/join", &json!({ "address": realm.address })).ok();
+    assert_eq!(joined["state"], "member", "{joined}");
+    wait_until("both have the same records", 20, || digest(&joiner) == digest(&realm.authority));
+}
+
+fn digest(agent: &Agent) -> Value {
+    agent.admin_get("/api/admin/mesh").ok()["digest"].clone()
+}
+
+fn state_of(agent: &Agent, node: &str) -> String {
+    let status = agent.admin_get("/api/admin/mesh").ok();
+    let hosts = status["hosts"].as_array().cloned().unwrap_or_default();
+    let host =
+        hosts.iter().find(|host| host["node_id"] == node).map(|host| host["state"].as_str().unwrap_or_default().to_owned());
+    host.unwrap_or_default()
+}
+
+#[test]
+fn who_leaves_the_topology_of_freeipa_is_spoken_with_no_more_and_an_absent_directory_changes_nothing() {
+    let mut ipa = Ipa::start(&[("first.mesh.test", "second.mesh.test")]);
+    let directory: PathBuf = ipa.ca_file().parent().unwrap().to_owned();
+    std::fs::write(directory.join("password"), READER.1).unwrap();
+    run("chmod", &["600", &directory.join("password").display().to_string()]);
+    let gossip = format!(
+        "ipa_topology = true\nipa_topology_interval_secs = 1\nipa_ldap_uris = [{:?}]\nipa_suffix = {SUFFIX:?}\nipa_ca_file = {:?}\n\
+         ipa_bind_dn = {:?}\nipa_bind_password_file = {:?}\n",
+        ipa.uris()[0],
+        ipa.ca_file(),
+        READER.0,
+        directory.join("password"),
+    );
+    let (first, address) = founded("first.mesh.test", &gossip);
+    let (mut second, _) = host("second.mesh.test", "");
+    second.start();
+    wait_until("the directory was asked", 20, || first.admin_get("/api/admin/mesh").ok()["topology_at"].is_string());
+    let stranger = first.admin_post("/api/admin/mesh/invites", &json!({ "node_id": "stranger.mesh.test", "ttl_seconds": 600 }));
+    assert!(stranger.text().contains("stranger.mesh.test"), "{}", stranger.text());
+    let join = json!({ "address": address, "token": invite(&first, "second.mesh.test") });
+    second.admin_post("/api/admin/mesh/join", &join).ok();
+    wait_until("they speak", 20, || state_of(&first, "second.mesh.test") == "alive");
+    // Away: the last answer counts, and its age is told.
+    ipa.stop();
+    wait_until("it is said that the directory is away", 30, || {
+        first.admin_get("/api/admin/mesh").ok()["topology_error"].is_string()
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert_ne!(state_of(&first, "second.mesh.test"), "not-allowed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    ipa.resume();
+    ipa.remove("second.mesh.test");
+    wait_until("a removed replica is spoken with no more", 30, || state_of(&first, "second.mesh.test") == "not-allowed");
+}
