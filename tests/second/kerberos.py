@@ -136,14 +136,19 @@ def another_kem_key_is_never_taken():
     refused(register()[1], 409)
 
 
-failed = 0
-for run in TESTS:
-    try:
-        run()
-        print("ok", run.__name__, file=sys.stderr)
-    except Exception:
-        failed += 1
-        print("FAILED", run.__name__, file=sys.stderr)
-        traceback.print_exc()
-print(f"{len(TESTS) - failed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+def main():
+    failed = 0
+    for run in TESTS:
+        try:
+            run()
+            print("ok", run.__name__, file=sys.stderr)
+        except Exception:
+            failed += 1
+            print("FAILED", run.__name__, file=sys.stderr)
+            traceback.print_exc()
+    print(f"{len(TESTS) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -105,7 +105,7 @@ fn without_a_keytab_register_kem_is_not_available() {
     kdc.service("HTTP/localhost");
     let keytabs = tempfile::tempdir().unwrap();
     std::fs::copy(kdc.service("HTTP/second.mesh.test"), keytabs.path().join("second.keytab")).unwrap();
-    let script = "import sys\nsys.argv[1:] = sys.argv[1:]\nfrom kerberos import register\nassert register()[1].status == 503";
+    let script = "from kerberos import register\nassert register()[1].status == 503";
     let mut command = Command::new(python());
     command.args(["-c", script, &address, "localhost"]).arg(keytabs.path()).current_dir(tests().join("second"));
     let output = command.env("KRB5_CONFIG", kdc.config()).output().unwrap();
@@ -142,7 +142,7 @@ fn who_leaves_the_topology_of_freeipa_is_spoken_with_no_more_and_an_absent_direc
     std::fs::write(directory.join("password"), READER.1).unwrap();
     run("chmod", &["600", &directory.join("password").display().to_string()]);
     let gossip = format!(
-        "ipa_topology = true\nipa_topology_interval_secs = 1\nipa_ldap_uris = [{:?}]\nipa_suffix = {SUFFIX:?}\nipa_ca_file = {:?}\n\
+        "ipa_topology = true\nipa_topology_interval_secs = 10\nipa_ldap_uris = [{:?}]\nipa_suffix = {SUFFIX:?}\nipa_ca_file = {:?}\n\
          ipa_bind_dn = {:?}\nipa_bind_password_file = {:?}\n",
         ipa.uris()[0],
         ipa.ca_file(),
@@ -152,7 +152,7 @@ fn who_leaves_the_topology_of_freeipa_is_spoken_with_no_more_and_an_absent_direc
     let (first, address) = founded("first.mesh.test", &gossip);
     let (mut second, _) = host("second.mesh.test", "");
     second.start();
-    wait_until("the directory was asked", 20, || first.admin_get("/api/admin/mesh").ok()["topology_at"].is_string());
+    wait_until("the directory was asked", 40, || first.admin_get("/api/admin/mesh").ok()["topology_at"].is_string());
     let stranger = first.admin_post("/api/admin/mesh/invites", &json!({ "node_id": "stranger.mesh.test", "ttl_seconds": 600 }));
     assert!(stranger.text().contains("stranger.mesh.test"), "{}", stranger.text());
     let join = json!({ "address": address, "token": invite(&first, "second.mesh.test") });
@@ -160,7 +160,7 @@ fn who_leaves_the_topology_of_freeipa_is_spoken_with_no_more_and_an_absent_direc
     wait_until("they speak", 20, || state_of(&first, "second.mesh.test") == "alive");
     // Away: the last answer counts, and its age is told.
     ipa.stop();
-    wait_until("it is said that the directory is away", 30, || {
+    wait_until("it is said that the directory is away", 60, || {
         first.admin_get("/api/admin/mesh").ok()["topology_error"].is_string()
     });
     let begun = Instant::now();
@@ -170,5 +170,5 @@ fn who_leaves_the_topology_of_freeipa_is_spoken_with_no_more_and_an_absent_direc
     }
     ipa.resume();
     ipa.remove("second.mesh.test");
-    wait_until("a removed replica is spoken with no more", 30, || state_of(&first, "second.mesh.test") == "not-allowed");
+    wait_until("a removed replica is spoken with no more", 60, || state_of(&first, "second.mesh.test") == "not-allowed");
 }
