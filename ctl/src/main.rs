@@ -13,6 +13,7 @@ mod failure;
 mod golden;
 mod issue_output;
 mod layout;
+mod mesh_client;
 mod mesh_health;
 mod own_agent;
 mod presented;

@@ -92,7 +92,8 @@ pub(crate) fn examine(status: &MeshStatus, now: Moment) -> Vec<Ailment> {
     found.extend(others().filter_map(unreachable));
     found.extend(others().filter_map(|host| out_of_sync(host, now)));
     found.extend(others().filter_map(clock));
-    found.extend(status.hosts.iter().filter_map(evidence));
+    // What was said against one that is out says why it is out.
+    found.extend(status.hosts.iter().filter(|host| host.standing.is_some()).filter_map(evidence));
     found.extend(status.held_back.iter().map(|(author, count)| held_back(author, *count)));
     found.extend(others().filter_map(not_allowed));
     found.extend(directory(status, now));

@@ -57,7 +57,9 @@ impl Agent {
         let config = place.join("agent.toml");
         fs::write(&config, configuration).map_err(|error| Failure::writing(&config, &error))?;
         let mut command = Command::new(&program);
-        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
+        let log = place.join("log");
+        let log = fs::File::create(&log).map_err(|error| Failure::writing(&log, &error))?;
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         for variable in ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC"] {
             command.env_remove(variable);
         }

@@ -73,6 +73,13 @@ impl Agent {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Forgets the newest requests.
+    pub(crate) fn forget(&self, count: usize) {
+        let mut seen = self.seen.lock().unwrap();
+        let left = seen.len().saturating_sub(count);
+        seen.truncate(left);
+    }
+
     pub(crate) fn last(&self) -> Asked {
         self.seen().pop().unwrap()
     }

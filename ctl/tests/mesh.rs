@@ -274,3 +274,41 @@ fn what_a_peer_says_cannot_drive_the_terminal() {
         assert!(run.out.contains("owned"), "{}", run.out);
     }
 }
+
+/// Runs it with a terminal for standard input, types, and returns what it said on standard error, and how it ended.
+fn typed(transcript: &Transcript, arguments: &[&str], keys: &str) -> (String, i32) {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_agentctl"));
+    command.args(["--run-dir"]).arg(transcript.path("run")).args(arguments).env("NO_COLOR", "1");
+    command.stdin(terminal.slave).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    nix::unistd::write(&terminal.master, keys.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_asked_about_on_a_terminal() {
+    let transcript = Transcript::with(healthy);
+    let destructive: &[&[&str]] = &[
+        &["mesh", "promote", "host2.example.org"],
+        &["mesh", "evict", "host2.example.org"],
+        &["mesh", "readmit", "host2.example.org"],
+        &["mesh", "leave"],
+        &["mesh", "resume"],
+    ];
+    for arguments in destructive {
+        let (said, exit) = typed(&transcript, arguments, "n\n");
+        assert!(said.contains("[y/N]") && said.contains("nothing was done") && exit == 75, "{arguments:?}: {said}");
+        assert!(transcript.agent.as_ref().unwrap().seen().is_empty(), "{arguments:?} was sent all the same");
+    }
+    let before = destructive.len();
+    for (index, arguments) in destructive.iter().enumerate() {
+        let (said, exit) = typed(&transcript, arguments, "y\n");
+        assert_eq!((exit, transcript.agent.as_ref().unwrap().seen().len()), (0, index + 1), "{arguments:?}: {said}");
+        let (said, exit) = typed(&transcript, &[arguments, &["--yes"][..]].concat(), "");
+        assert!(exit == 0 && !said.contains("[y/N]"), "{arguments:?}: {said}");
+        transcript.agent.as_ref().unwrap().forget(1);
+    }
+    assert_eq!(transcript.agent.as_ref().unwrap().seen().len(), before);
+}

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a fixture that fails is a failed test")]
 
 pub mod agent;
+pub mod clock;
 pub mod ctl;
 pub mod http;
 pub mod ipa;

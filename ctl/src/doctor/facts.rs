@@ -5,6 +5,7 @@ use reverie_core::api::mesh::MeshStatus;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 
+use super::names::Names;
 use crate::failure::Failure;
 use crate::layout::Layout;
 
@@ -21,6 +22,9 @@ pub(crate) struct Facts {
     pub(crate) identities: Option<AllIdentities>,
     pub(crate) audit: Option<Result<AuditVerdict, Failure>>,
     pub(crate) mesh: Option<MeshStatus>,
+    /// What the node id means here, and whether the port of the mesh answers under it; only in a mesh.
+    pub(crate) names: Option<Names>,
+    pub(crate) own_port: Option<Result<(), String>>,
     /// Roots the agent hands out.
     pub(crate) roots: Vec<Validity>,
     /// Revocation lists: `thisUpdate` to `nextUpdate`.

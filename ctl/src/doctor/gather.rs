@@ -2,6 +2,7 @@
 
 use reverie_core::api::Operation;
 use reverie_core::api::local::{Bundle, Crls, Whoami};
+use reverie_core::api::mesh::MeshStatus;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 use x509_parser::prelude::FromDer;
@@ -18,11 +19,18 @@ pub(crate) async fn gather(session: &Session) -> Facts {
     let client = &session.client;
     let agent = client.call::<Whoami>(Call::of(Operation::Whoami)).await.map(drop);
     let status = client.call::<reverie_core::api::admin::Status>(Call::of(Operation::Status)).await;
-    let (mut identities, mut audit, mut mesh) = (None, None, None);
+    let (mut identities, mut audit, mut mesh): (_, _, Option<MeshStatus>) = (None, None, None);
     if status.is_ok() {
         identities = client.call(Call::of(Operation::AllIdentities)).await.ok();
         mesh = client.call(Call::of(Operation::Mesh)).await.ok();
         audit = Some(client.call(Call::of(Operation::AuditVerify)).await);
+    }
+    let (mut names, mut own_port) = (None, None);
+    if let Some(mesh) = mesh.as_ref().filter(|mesh| mesh.mesh.is_some()) {
+        names = Some(super::names::look_up(mesh.node_id.as_str()).await);
+        if let Ok(bundle) = client.call::<Bundle>(Call::of(Operation::Bundle)).await {
+            own_port = super::names::knock(mesh, &bundle).await;
+        }
     }
     // The agent knows best which file it reads.
     let main = status.as_ref().ok().and_then(|status| status.config.files.first().map(std::path::PathBuf::from));
@@ -41,6 +49,8 @@ pub(crate) async fn gather(session: &Session) -> Facts {
         identities,
         audit,
         mesh,
+        names,
+        own_port,
         roots: roots(client).await,
         crls: crls(client).await,
         kernel: host::kernel(),

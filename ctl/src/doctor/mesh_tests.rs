@@ -5,6 +5,7 @@ use std::time::Duration;
 use reverie_core::api::mesh::{HostStatus, MeshStatus};
 use serde_json::json;
 
+use super::names::Names;
 use super::tests::{NOW, days, sound};
 use super::*;
 
@@ -29,15 +30,29 @@ fn mesh() -> MeshStatus {
 fn found(change: impl FnOnce(&mut MeshStatus)) -> Vec<Finding> {
     let mut status = mesh();
     change(&mut status);
-    let findings = examine(&Facts { mesh: Some(status), ..sound() });
+    seen(Facts { mesh: Some(status), ..named() })
+}
+
+/// A host that is called as it should be.
+fn named() -> Facts {
+    let names = Names { addresses: vec!["192.0.2.1".into()], back: vec!["host1.example.org".into()] };
+    Facts { names: Some(names), own_port: Some(Ok(())), mesh: Some(mesh()), ..sound() }
+}
+
+fn seen(facts: Facts) -> Vec<Finding> {
+    let findings = examine(&facts);
     findings.into_iter().filter(|finding| finding.check.starts_with("mesh") && finding.level != Level::Ok).collect()
 }
 
 /// What the change brings about: exactly one finding, with something to try.
 #[track_caller]
 fn finds(check: &str, level: Level, words: &str, change: impl FnOnce(&mut MeshStatus)) {
-    let found = found(change);
-    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    finds_in(check, level, words, &found(change));
+}
+
+#[track_caller]
+fn finds_in(check: &str, level: Level, words: &str, found: &[Finding]) {
+    let [finding] = found else { panic!("{found:?}") };
     assert_eq!((finding.check, finding.level), (check, level), "{finding:?}");
     assert!(finding.what.contains(words), "{finding:?}");
     assert!(finding.advice.as_ref().is_some_and(|advice| !advice.is_empty()), "{finding:?}");
@@ -157,4 +172,23 @@ fn a_copy_stops_and_says_how_to_go_on() {
         status.state = "joining".into();
         status.advice = Some("the token is being redeemed".into());
     });
+}
+
+#[test]
+fn a_name_that_does_not_resolve_or_resolves_to_another_is_found() {
+    let with = |addresses: &[&str], back: &[&str]| {
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        seen(Facts { names: Some(Names { addresses: list(addresses), back: list(back) }), ..named() })
+    };
+    finds_in("mesh name", Level::Fail, "does not resolve", &with(&[], &[]));
+    finds_in("mesh name", Level::Warn, "127.0.1.1", &with(&["127.0.1.1"], &["host1.example.org"]));
+    finds_in("mesh name", Level::Warn, "called web.example.org", &with(&["192.0.2.1"], &["web.example.org"]));
+    finds_in("mesh name", Level::Warn, "no name of its own", &with(&["192.0.2.1"], &[]));
+    assert_eq!(with(&["192.0.2.1"], &["Host1.example.org."]), []);
+}
+
+#[test]
+fn a_port_that_another_program_has_or_that_shows_another_name_is_found() {
+    let found = seen(Facts { own_port: Some(Err("certificate not valid for name".into())), ..named() });
+    finds_in("mesh certificate", Level::Fail, "not valid for name", &found);
 }

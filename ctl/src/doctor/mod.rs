@@ -5,6 +5,7 @@ mod facts;
 mod finding;
 mod gather;
 mod host;
+mod names;
 
 pub(crate) use checks::examine;
 pub(crate) use facts::Facts;

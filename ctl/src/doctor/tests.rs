@@ -86,6 +86,8 @@ pub(super) fn sound() -> Facts {
         identities: Some(identity(certificate(days(1), days(3)))),
         audit: Some(Ok(verdict(serde_json::json!([])))),
         mesh: Some(no_mesh()),
+        names: None,
+        own_port: None,
         roots: vec![Validity { not_before: days(-10), not_after: days(355) }],
         crls: vec![Validity { not_before: days(-1), not_after: days(29) }],
         kernel: Some((6, 12)),

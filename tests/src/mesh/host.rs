@@ -1,6 +1,7 @@
 //! One host: a namespace and an agent in it.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,8 @@ pub struct Host {
 
 impl Host {
     pub(super) fn new(number: usize, namespace: Namespace, configuration: &str) -> Self {
-        let agent = Agent::of_host(TRUST_DOMAIN, &name(number), namespace.wrapper(), configuration);
+        let agent =
+            Agent::of_host(TRUST_DOMAIN, &name(number), namespace.wrapper(), &configuration.replace("NODE", &name(number)));
         Self { agent, namespace, number }
     }
 
@@ -80,9 +82,15 @@ impl Host {
         (status.parse().unwrap_or(0), body.to_owned())
     }
 
-    /// Waits on this host, as `await-client` does, until a client is known here.
+    /// Waits on this host, as `await-client` does, until a client is known here; from its start on too, before it listens.
     pub fn awaits_client(&self, id: &str, seconds: u32) -> bool {
-        self.fetch(self.number, &format!("/api/gossip/await-client?client_id={id}&timeout_ms={}", seconds * 1000), seconds + 2).0
-            == 200
+        let until = Instant::now() + Duration::from_secs(seconds.into());
+        let path = format!("/api/gossip/await-client?client_id={id}&timeout_ms={}", seconds * 1000);
+        loop {
+            match self.fetch(self.number, &path, seconds + 2).0 {
+                0 if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                status => return status == 200,
+            }
+        }
     }
 }

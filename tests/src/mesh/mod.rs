@@ -39,7 +39,8 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// So many hosts with a network between them; no agent runs yet. `configuration` is that of each.
+    /// So many hosts with a network between them; no agent runs yet. `configuration` is that of each, `NODE` standing for
+    /// its name.
     pub fn new(count: usize, configuration: &str) -> Self {
         let table: String = (1..=count).map(|number| format!("{} {}\n", address(number), name(number))).collect();
         let namespaces: Vec<Namespace> = (0..count).map(|_| Namespace::new(&format!("127.0.0.1 localhost\n{table}"))).collect();
@@ -130,7 +131,8 @@ impl Mesh {
         }
     }
 
-    fn describe(&self, hosts: &[usize]) -> String {
+    /// What some hosts say of the mesh, for a message.
+    pub fn describe(&self, hosts: &[usize]) -> String {
         let one = |number: &usize| {
             let host = self.host(*number);
             let status = host.status();

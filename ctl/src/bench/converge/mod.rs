@@ -15,12 +15,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use self::local::Local;
-use self::waiter::{Seen, Target};
+use self::waiter::Seen;
 use super::figures::percentile;
 use super::rounded;
 use crate::cli::Session;
 use crate::client::{Call, Client};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::mesh_client::{Connection, Target};
 use crate::screen::{Table, plain};
 
 /// A host that has not seen a write by then has lost it.
@@ -97,8 +98,8 @@ async fn measure(session: &Session, client: &Client, plan: &Plan) -> Result<Repo
     let mut asks = vec![];
     for (index, target) in targets.iter().enumerate() {
         let (ask, asked) = mpsc::channel(1);
-        let connection = waiter::Connection::open(target, &bundle).await?;
-        tokio::spawn(connection.serve(index, asked, tell.clone()));
+        let connection = Connection::open(target, &bundle, PATIENCE).await?;
+        tokio::spawn(waiter::serve(connection, index, asked, tell.clone()));
         asks.push(ask);
     }
     drop(tell);
