@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
+use reverie_core::api::admin::Health;
 use reverie_core::api::mesh::ClientRequest;
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::{Kind, Outcome, Subject};
@@ -70,7 +71,7 @@ pub async fn put(call: &Call<'_>) -> Answer {
     let draft = Draft::put(Collection::Clients, id.as_str(), &client)?;
     let event = call.event(Kind::ClientChanged, Outcome::Done, subject(&id));
     writing::write(call.keeper, vec![draft], Change { writes: vec![], events: vec![event] }).await?;
-    Reply::json(&request)
+    Reply::json(&Health { ok: true, why: None })
 }
 
 /// `DELETE /api/admin/clients/{id}`.
@@ -83,7 +84,7 @@ pub async fn remove(call: &Call<'_>) -> Answer {
     let event = call.event(Kind::ClientRemoved, Outcome::Done, subject(&id));
     let draft = Draft::withdraw(Collection::Clients, id.as_str());
     writing::write(call.keeper, vec![draft], Change { writes: vec![], events: vec![event] }).await?;
-    Reply::json(&ClientRequest::default())
+    Reply::json(&Health { ok: true, why: None })
 }
 
 fn subject(id: &str) -> Subject {

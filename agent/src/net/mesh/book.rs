@@ -75,6 +75,19 @@ impl Book {
         self.note(node, |entry| (entry.vector, entry.offset_ms) = (Some(vector), Some(offset_ms)));
     }
 
+    /// By its answer to a look, its clock differs by so much.
+    pub fn clock_differs(&self, node: &NodeId, offset_ms: i64) {
+        self.note(node, |entry| entry.offset_ms = Some(offset_ms));
+    }
+
+    /// By its digest it has just that.
+    pub fn has(&self, node: &NodeId, vector: &VersionVector) {
+        let known = self.entries().get(node).is_some_and(|entry| entry.vector.as_ref() == Some(vector));
+        if !known {
+            self.note(node, |entry| entry.vector = Some(vector.clone()));
+        }
+    }
+
     /// An exchange that we began went well.
     pub fn synced(&self, node: &NodeId, round_trip: Duration, address: Option<String>) {
         self.note(node, |entry| {

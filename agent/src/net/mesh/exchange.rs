@@ -11,6 +11,7 @@ use reverie_core::mesh::envelope;
 use reverie_core::mesh::message::{Content, Expected, Message, Nonce, Sync};
 use reverie_core::mesh::round::{Outcome, Synced};
 use reverie_core::mesh::vector::VersionVector;
+use reverie_core::moment::Moment;
 
 use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
@@ -105,7 +106,7 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     counters::add(&net.counters.records_sent, records_sent as u64);
     counters::add(&net.counters.bytes_received, body.len() as u64);
     let answer = open(net, &peer, &body, limit, &nonce).await?;
-    let middle = (sent_at.as_millis() + clock::now().as_millis()) / 2;
+    let middle = middle_since(sent_at);
     let Content::Sync(theirs) = answer.content else { return Err("it answered with another kind of message".to_owned()) };
     net.book.heard(to, theirs.vector.clone(), answer.issued_at.as_millis().saturating_sub(middle));
     let their_vector = theirs.vector.clone();
@@ -148,6 +149,11 @@ async fn seal(net: &Net, peer: &KnownPeer, sync: Sync) -> Result<(Vec<u8>, Nonce
     Ok((sealed, message.nonce))
 }
 
+/// Halfway between then and now, as the other side is taken to have answered; milliseconds.
+fn middle_since(sent_at: Moment) -> i64 {
+    sent_at.as_millis().saturating_add(clock::now().as_millis()) / 2
+}
+
 /// An answer, by one of the peer's keys, to the message with that nonce.
 pub async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize, nonce: &Nonce) -> Result<Message, String> {
     let text = |error: &dyn std::fmt::Display| format!("its answer is no good: {error}");
@@ -171,9 +177,14 @@ async fn merge(net: &Net, peer: &KnownPeer, theirs: Sync) -> Result<Merged, Stri
 
 async fn try_probe(net: &Arc<Net>, to: &NodeId) -> Result<bool, String> {
     let peer = peer(net, to)?;
+    let sent_at = clock::now();
     let digests = digests(net, &peer, "/api/gossip/digest").await?;
+    if let Some(now) = digests.now {
+        net.book.clock_differs(to, now.saturating_sub(middle_since(sent_at)));
+    }
     let ours = net.known().ok_or("not ready")?;
     if digests.digest == data_encoding::HEXLOWER.encode(&ours.digest) {
+        net.book.has(to, &ours.vector);
         return Ok(true);
     }
     // Equal vectors over different records: somebody wrote two histories, or a record was lost. Found author by author.

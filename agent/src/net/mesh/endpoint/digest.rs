@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::state::Net;
 use super::gate;
+use crate::net::clock;
 use crate::net::http::{Answer, Caller, Refusal};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,6 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Digests {
     /// Of the whole set, hex.
     pub digest: String,
+    /// The wall clock here, milliseconds since the Unix epoch: clocks are compared though nothing is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<i64>,
     /// By author: epoch, number within it, digest of its records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authors: Option<BTreeMap<String, (u64, u64, String)>>,
@@ -37,7 +41,7 @@ pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> 
         },
         _ => None,
     };
-    Ok(Answer::json(StatusCode::OK, &Digests { digest, authors }))
+    Ok(Answer::json(StatusCode::OK, &Digests { digest, now: Some(clock::now().as_millis()), authors }))
 }
 
 /// As in [`Digests::authors`].
