@@ -17,6 +17,7 @@ demo: ## install what it needs, build, and show the main job end to end in a scr
 	tests/install.sh demo
 	cargo build --release -p reverie-agent -p reverie-ctl -p reverie-tpm --bins --example swtpm_front
 	tests/demo/run.sh $(TARGET)/release
+	tests/demo/mesh.sh $(TARGET)/release
 
 .PHONY: check
 check: ## what any user can run, no root: format, lints, unit tests, purity of the core, scores of the units
