@@ -46,6 +46,11 @@ bench: ## the benchmarks of docs/performance.md, each with its comparison in the
 	cargo build --profile dist --workspace --bins
 	tests/bench/run.sh $(TARGET)/dist
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## fuzz every parser of the mesh, FUZZ_SECONDS each (60); findings go to tests/fuzz/artifacts
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: deb
 deb: ## the Debian package, in target/debian
 	cargo build --profile dist --workspace --bins
