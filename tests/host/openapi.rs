@@ -55,7 +55,8 @@ impl Api {
                 id,
             );
         }
-        let path = format!("{}{query}", path.replace("{name}", "web"));
+        let path =
+            format!("{}{query}", path.replace("{name}", "web").replace("{node}", "nobody.example.org").replace("{id}", "app"));
         let authorization = token.map(|token| format!("Biscuit {token}"));
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
         request(&self.socket(operation), &method, &path, &headers, body.as_bytes())
@@ -145,6 +146,22 @@ const EXPECTED: &[(&str, &str, &str, u16)] = &[
     ("AuditLines", "", "", 200),
     ("AuditLines", "?after=2&limit=1", "", 200),
     ("AuditVerify", "", "", 200),
+    ("Mesh", "", "", 200),
+    ("Invite", "", "{\"node_id\":\"db.example.org\",\"ttl_seconds\":60}", 409),
+    ("JoinMesh", "", "{\"address\":\"127.0.0.1:1\"}", 409),
+    ("InitMesh", "", "{}", 200),
+    ("InitMesh", "", "{}", 409),
+    ("Mesh", "", "", 200),
+    ("Invite", "", "{\"node_id\":\"db.example.org\",\"ttl_seconds\":60}", 200),
+    ("Readmit", "", "{\"node_id\":\"nobody.example.org\",\"ttl_seconds\":60}", 404),
+    ("Promote", "", "{\"node_id\":\"nobody.example.org\"}", 404),
+    ("Evict", "", "{\"node_id\":\"nobody.example.org\"}", 404),
+    ("RotateMesh", "", "{\"what\":\"wrapping-key\"}", 200),
+    ("SetIssuingLimits", "", "{\"dns\":[],\"addresses\":[],\"spiffe\":[],\"token_subjects\":[],\"token_audiences\":[]}", 404),
+    ("ResumeMesh", "", "", 409),
+    ("PutClient", "", "{\"display_name\":\"app\"}", 200),
+    ("RemoveClient", "", "", 200),
+    ("LeaveMesh", "", "", 200),
     ("Health", "", "", 200),
     ("Ready", "", "", 200),
     ("Metrics", "", "", 200),

@@ -85,9 +85,8 @@ async fn whoever_does_not_finish_a_request_is_cut_off() {
         let mut buffer = [0; 1024];
         loop {
             let _ = stream.write_all(b"x").await;
-            match tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer)).await {
-                Ok(Ok(0) | Err(_)) => return,
-                _ => {}
+            if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut buffer)).await {
+                return;
             }
         }
     };

@@ -231,12 +231,10 @@ impl<R: Replica> World<R> {
         match self.events.remove(&number) {
             Some(Event::Wake { host, life }) => self.wake(host, life),
             Some(Event::Arrive { from, to, life, packet }) => self.arrive(from, to, life, packet),
-            Some(Event::Handle { from, to, life, packet }) => {
-                if self.hosts[to].life == life && self.is_up(to) {
-                    self.handle(from, to, packet);
-                }
+            Some(Event::Handle { from, to, life, packet }) if self.hosts[to].life == life && self.is_up(to) => {
+                self.handle(from, to, packet);
             }
-            None => {}
+            Some(Event::Handle { .. }) | None => {}
         }
         true
     }

@@ -132,7 +132,7 @@ async fn join_in_turn(keeper: &Arc<Keeper>, address: &str, line: Option<Zeroizin
         );
     }
     let token: Option<Token> = match &line {
-        Some(line) => Some(line.parse().map_err(|error| unreadable(error))?),
+        Some(line) => Some(line.parse().map_err(unreadable)?),
         None => None,
     };
     match &token {

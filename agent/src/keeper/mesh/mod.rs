@@ -7,7 +7,7 @@
 //! Nothing is in the set of ours that is not durable: [`writing`] commits first, with the caller's own changes and events in
 //! one transaction. What others wrote is taken first and then made durable; the vector that peers are told advances after.
 //!
-//! Colleagues' doors: [`Mesh::look`] (the view), [`Mesh::watch`] (it changed), [`writing::write`], [`founding::found`],
+//! Doors for other rooms: [`Mesh::look`] (the view), [`Mesh::watch`] (it changed), [`writing::write`], [`founding::found`],
 //! [`founding::prepare`] and [`founding::adopt`], [`keys::rotate`], [`Mesh::task`] (have net do something). Who holds
 //! `authority_turn` may write; who writes never takes `authority_turn`.
 

@@ -68,7 +68,7 @@ fn is_hex(text: &str, length: usize) -> bool {
 
 /// RFC 5280 §4.1.2.2: at most 20 octets.
 fn is_serial(text: &str) -> bool {
-    (2..=40).contains(&text.len()) && text.len() % 2 == 0 && is_hex(text, text.len())
+    (2..=40).contains(&text.len()) && text.len().is_multiple_of(2) && is_hex(text, text.len())
 }
 
 /// How keys are put together.

@@ -223,7 +223,7 @@ impl Set {
         *self.digest.get_or_init(|| {
             let mut digest = Sha256::new();
             digest.update(b"reverie-set-v1");
-            for (_, &author) in &self.authors {
+            for &author in self.authors.values() {
                 let ledger = &self.ledgers[author as usize];
                 if ledger.len() > 0 {
                     digest.update(ledger.line());

@@ -122,14 +122,15 @@ fn a_store_kept_by_what_merges_say_holds_exactly_the_set() {
     }
     let mut held: Vec<&[u8]> = set.records().collect();
     let mut stored: Vec<&[u8]> = store.values().map(|record| &record[..]).collect();
-    (held.sort_unstable(), stored.sort_unstable());
+    held.sort_unstable();
+    stored.sort_unstable();
     assert_eq!(held, stored);
 }
 
 #[test]
 fn a_history_in_pages_mends_a_set_whose_vector_hides_a_gap() {
     let world = world();
-    let kept = |i: &usize| i % 3 != 0;
+    let kept = |i: &usize| !i.is_multiple_of(3);
     let mut gaps = empty();
     gaps.load(world.set.records().enumerate().filter(|(i, _)| kept(i)).map(|(_, record)| record));
     let summary = world.set.summary();

@@ -130,7 +130,7 @@ proptest! {
     ) {
         let record = statement(&key, epoch, seq, wall, value).sign(&DoubleSigner::named("a")).unwrap();
         let bytes = record.to_bytes();
-        prop_assert_eq!(Record::from_bytes(&bytes).unwrap(), record.clone());
+        prop_assert_eq!(&Record::from_bytes(&bytes).unwrap(), &record);
         prop_assert_eq!(Parsed::new(&bytes).unwrap().hash(), record.statement.hash());
     }
 

@@ -9,7 +9,7 @@ use super::*;
 fn list(issuers: &Issuers, revoked: &[&[u8]], number: u64) -> Vec<u8> {
     let serial = |der: &&[u8]| chain::serial_and_end_of(der).unwrap().0;
     let entry = |der| Revocation { serial: data_encoding::HEXLOWER.decode(serial(&der).as_bytes()).unwrap(), at: clock::now() };
-    let revoked: Vec<Revocation> = revoked.iter().copied().map(|der| entry(der)).collect();
+    let revoked: Vec<Revocation> = revoked.iter().copied().map(entry).collect();
     sign_crl(&revoked, number, clock::now(), later(30 * DAY), &issuers.signing[0]).unwrap()
 }
 

@@ -7,6 +7,7 @@ use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, Request};
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{RegisterKem, Reply, Request as Ask};
+use reverie_core::mesh::crypto::SigningPublicKey;
 use serde::Deserialize;
 
 use super::super::state::Net;
@@ -19,6 +20,8 @@ const MAX_TOKEN: usize = 12 * 1024;
 const BODY: Duration = Duration::from_secs(10);
 /// The KDC may be asked on the way.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// From the keeper's word to the situation that follows from it.
+const PINNED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize)]
 struct Body {
@@ -37,9 +40,11 @@ pub async fn answer(net: &Net, caller: &Caller, request: Request<Incoming>) -> R
     }
     let body = read(request.into_body(), MAX_BODY, BODY).await?;
     let registration = registration(token, &body, caller.secured.server_certificate)?;
+    let signing_key = registration.gossip_signing_pub_key_der.clone();
     let reply = net.keeper.ask(&Ask::RegisterKem(registration), DEADLINE).await.map_err(Refusal::unavailable)?;
     match reply {
         Reply::Registered { token, body } => {
+            until_pinned(net, &signing_key).await;
             let answer = Answer::bytes("application/json", body);
             Ok(match token {
                 Some(token) => answer.with(WWW_AUTHENTICATE, &format!("Negotiate {}", data_encoding::BASE64.encode(&token))),
@@ -51,6 +56,15 @@ pub async fn answer(net: &Net, caller: &Caller, request: Request<Incoming>) -> R
             Err(if refusal.status == 401 { refusal.negotiate() } else { refusal })
         }
     }
+}
+
+/// The host asks for its certificate as soon as it is answered: its key is to be known here by then.
+async fn until_pinned(net: &Net, signing_key: &[u8]) {
+    let Ok(key) = SigningPublicKey::from_spki_der(signing_key) else { return };
+    let mut known = net.known.clone();
+    let pinned = known.wait_for(|known| known.as_ref().is_some_and(|known| known.is_welcome(&key)));
+    // What is not known in time is refused later, and says so.
+    let _ = tokio::time::timeout(PINNED, pinned).await;
 }
 
 /// From `Authorization: Negotiate …` (RFC 4559).
