@@ -68,7 +68,7 @@ fn certificates_are_listed_rotated_and_revoked() {
     transcript.run(&["cert", "revoke", "--identity", "web"]);
     transcript.run(&["cert", "revoke", "--intermediate", &"ab".repeat(32)]);
     let body = transcript.agent.as_ref().unwrap().last().body;
-    assert_eq!(body, format!(r#"{{"serial":null,"identity":null,"intermediate":"{}"}}"#, "ab".repeat(32)));
+    assert_eq!(body, format!(r#"{{"serial":null,"identity":null,"intermediate":"{}","issuer":null}}"#, "ab".repeat(32)));
     both(&mut transcript, &["ca", "rotate", "root", "--overlap", "30s"]);
     assert_eq!(transcript.agent.as_ref().unwrap().last().body, r#"{"issuer":"root","overlap_seconds":30}"#);
     transcript.run(&["ca", "rotate", "intermediate"]);

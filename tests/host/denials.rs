@@ -90,6 +90,8 @@ fn every_kind_of_refusal_is_recorded() {
 fn a_caller_that_cannot_be_attested_is_recorded_and_a_wedged_warden_is_replaced() {
     let mut agent = Agent::with_web();
     agent.start();
+    // It has greeted once it has published.
+    agent.file("web", "tls.key");
     let warden = run("pgrep", &["--parent", &agent.pid().to_string(), "--full", "role warden"]);
     run("kill", &["-STOP", warden.trim()]);
     agent.get("/v1/whoami").problem(503);
