@@ -4,6 +4,7 @@ mod harness;
 mod history;
 mod ten;
 mod time;
+mod trust;
 
 /// The identity `web`, within what a host may issue, and rounds and limits for a test.
 fn configuration() -> String {

@@ -1,7 +1,7 @@
 //! Clocks that differ, and certificates that ended while a host was off.
 
 use reverie_tests::clock::{Clock, follows_a_file};
-use reverie_tests::mesh::{Host, Mesh};
+use reverie_tests::mesh::{Host, Mesh, name};
 use reverie_tests::programs::wait_until;
 use serde_json::json;
 
@@ -16,6 +16,28 @@ fn with_clocks() -> (Mesh, Vec<Clock>) {
     mesh.join(3, 1);
     mesh.agree();
     (mesh, clocks)
+}
+
+#[test]
+fn a_host_whose_clock_is_wrong_is_named_and_harms_nobody_as_root() {
+    let (mesh, clocks) = with_clocks();
+    clocks[2].set("+20s");
+    wait_until("the others see by how much it is off", 60, || {
+        mesh.host(1).sees(3)["clock_offset_ms"].as_i64().is_some_and(|offset| offset > 15_000)
+    });
+    let said = mesh.host(1).agent.ctl_ok(&["mesh", "status"]);
+    assert!(said.contains(&format!("the clock of {} is", name(3))), "{said}");
+    // Within the bounds it goes on working.
+    mesh.host(1).put_client("with-a-clock-off").ok();
+    assert!(mesh.host(3).awaits_client("with-a-clock-off", 20));
+
+    // Far off it is refused, and what it writes does not count until it is right again.
+    clocks[2].set("+10m");
+    mesh.host(3).agent.admin_post("/api/admin/revoke", &json!({ "identity": "web" })).ok();
+    mesh.host(1).put_client("while-it-was-far-off").ok();
+    assert!(mesh.host(2).awaits_client("while-it-was-far-off", 10), "the others go on");
+    clocks[2].set("+0d");
+    assert!(mesh.host(3).awaits_client("while-it-was-far-off", 60), "once its clock is right, so is everything");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn others(than: usize) -> Vec<usize> {
 }
 
 #[test]
-fn ten_hosts_agree_through_partitions_losses_and_deaths_as_root() {
+fn ten_hosts_agree_through_partitions_losses_deaths_and_evictions_as_root() {
     let begun = Instant::now();
     let mut mesh = Mesh::joined(10, &super::configuration());
     let mut step = |name: &str, scenario: fn(&mut Mesh)| {
@@ -48,5 +48,8 @@ fn ten_hosts_agree_through_partitions_losses_and_deaths_as_root() {
     step("half killed", processes::half_of_the_hosts_may_die_at_once);
     step("revocation", revoking::what_one_host_revokes_is_in_every_hosts_list_within_a_second);
     step("wrapping key", membership::the_wrapping_key_rotates_while_a_host_is_down);
+    step("leave", membership::a_host_that_leaves_is_gone_everywhere);
+    step("eviction", membership::a_host_that_is_put_out_is_refused_everywhere);
+    step("host keys", membership::a_host_may_change_its_keys);
     eprintln!("in all: {:?}", begun.elapsed());
 }
