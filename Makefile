@@ -36,6 +36,12 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/scenario.sh $(TARGET)/debug
 
+.PHONY: hosts
+hosts: ## many real hosts in network namespaces, in trouble; not yet a part of `make test`
+	tests/install.sh test
+	cargo build --workspace --bins --examples
+	cargo test --workspace --features reverie-tests/hosts --test all $(AS_ROOT) host::mesh
+
 SEEDS ?= 1000
 .PHONY: sim
 sim: ## simulated meshes in trouble, SEEDS of each story (1000; nightly 10000), checked against a reference model
