@@ -2,7 +2,7 @@
 
 use reverie_tests::sim::figures;
 use reverie_tests::sim::network::Loss;
-use reverie_tests::sim::scenario::{Scenario, run};
+use reverie_tests::sim::scenario::{Scenario, run, run_careless};
 
 /// Hundreds of runs over all stories; `make sim SEEDS=10000` runs more.
 fn runs(scenarios: &[Scenario], seeds: std::ops::Range<u64>) {
@@ -22,6 +22,19 @@ fn a_mesh_converges_and_shows_nothing_unauthorised_over_bad_networks() {
 fn a_mesh_survives_bad_hosts_without_losing_what_it_acknowledged() {
     use Scenario::{Eviction, HalfKilled, Restarts, Rogue, Skew, Snapshot};
     runs(&[Restarts, HalfKilled, Snapshot, Skew, Eviction, Rogue], 0..36);
+}
+
+#[test]
+fn what_one_authority_removes_of_another_stays_removed_when_tombstones_are_collected() {
+    runs(&[Scenario::Authorities], 0..72);
+    let collected: usize = (0..9).filter_map(|seed| run(Scenario::Authorities, 4, seed).ok()).map(|run| run.collected).sum();
+    assert!(collected > 9, "hardly a tombstone was collected: {collected}");
+}
+
+#[test]
+fn the_model_notices_if_tombstones_go_before_everyone_has_them() {
+    let told: Vec<String> = (0..36).filter_map(|seed| run_careless(2 + (seed % 9) as usize, seed).err()).collect();
+    assert!(told.iter().any(|why| why.contains("is back")), "{told:?}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! A host with the real set, view and author.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use reverie_core::id::NodeId;
-use reverie_core::mesh::author::{Author, CannotWrite};
+use reverie_core::mesh::author::{Author, CannotWrite, Sweep};
 use reverie_core::mesh::collection::{Admission, Collection, Eviction, Standing, key};
 use reverie_core::mesh::crypto::Signer;
+use reverie_core::mesh::record::Stamp;
 use reverie_core::mesh::set::{Anchor, Limits, Set, Summary};
 use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::mesh::view::View;
@@ -16,6 +18,9 @@ use super::stand_in::{Key, Operations};
 
 /// A page, in bytes: small, so that runs have pages.
 const PAGE: usize = 8 << 10;
+
+/// Tombstones that are worth a floor: few, so that runs have floors.
+const WORTH: usize = 2;
 
 /// What is written: one of the collections whose entries are their authors', or an authority's.
 pub const OWN: Collection = Collection::RefreshFamilies;
@@ -58,11 +63,23 @@ impl Member {
         key: &str,
         value: Option<&[u8]>,
         now: Moment,
-    ) -> Result<Position, CannotWrite> {
+    ) -> Result<(Position, Stamp), CannotWrite> {
         let record = self.author.write(collection, key, value.map(<[u8]>::to_vec), now, &self.key)?;
         self.set.offer(&record.to_bytes(), &Operations);
         self.changed();
-        Ok(record.statement.position)
+        Ok((record.statement.position, record.statement.stamp))
+    }
+
+    /// Collects its tombstones, if all others are known to have them; how many went.
+    pub fn collect(&mut self, live: &BTreeMap<NodeId, VersionVector>, now: Moment) -> usize {
+        let Some(Sweep { again, floor, collected }) = Sweep::plan(&self.set, &self.node, live, WORTH) else { return 0 };
+        for again in again {
+            let record = self.author.repeat(again.collection, &again.key, again.value, again.stamp, &self.key).unwrap();
+            self.set.offer(&record.to_bytes(), &Operations);
+        }
+        let floor = minicbor::to_vec(floor).unwrap();
+        self.write(Collection::Floors, self.node.clone().as_str(), Some(&floor), now).unwrap();
+        collected
     }
 
     pub fn admit(&mut self, node: &NodeId, standing: Standing, by: &str, now: Moment) {

@@ -6,7 +6,7 @@ use reverie_core::id::NodeId;
 use reverie_core::mesh::author::Author;
 use reverie_core::mesh::collection::{Collection, Standing};
 use reverie_core::mesh::crypto::Signer;
-use reverie_core::mesh::record::{CONTEXT, Parsed, Record, Statement};
+use reverie_core::mesh::record::{CONTEXT, Parsed, Record, Stamp, Statement};
 use reverie_core::mesh::set::{Anchor, Set};
 use reverie_core::mesh::vector::Position;
 use reverie_core::moment::Moment;
@@ -31,6 +31,12 @@ struct Word {
 pub struct Mesh {
     pub world: World<Member>,
     words: BTreeMap<(usize, String), Word>,
+    /// Of each client the last word of all authorities, by its stamp: a value, or that there is none.
+    clients: BTreeMap<String, ((Stamp, NodeId), Option<Vec<u8>>)>,
+    /// Those that write clients.
+    authorities: Vec<usize>,
+    /// Tombstones are collected though not everyone is known to have them: to see that the model notices.
+    pub careless: bool,
     /// What each host wrote where, by value: for what came after an eviction.
     written: BTreeMap<Vec<u8>, (usize, Position)>,
     /// Up to where an evicted host counts.
@@ -43,6 +49,8 @@ pub struct Mesh {
     noticing: BTreeSet<usize>,
     counter: u64,
     pub writes: u64,
+    /// Tombstones that were collected.
+    pub collected: usize,
 }
 
 impl Mesh {
@@ -66,6 +74,9 @@ impl Mesh {
         Self {
             world,
             words: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            authorities: vec![0],
+            careless: false,
             written: BTreeMap::new(),
             evicted: BTreeMap::new(),
             rogues: BTreeSet::new(),
@@ -73,6 +84,7 @@ impl Mesh {
             noticing: BTreeSet::new(),
             counter: 0,
             writes: 0,
+            collected: 0,
         }
     }
 
@@ -106,7 +118,7 @@ impl Mesh {
         });
         let now = self.world.moment(host);
         // Whoever noticed that it was copied writes no more.
-        let Ok(position) = self.world.hosts[host].replica.write(OWN, &key, value.as_deref(), now) else { return };
+        let Ok((position, _)) = self.world.hosts[host].replica.write(OWN, &key, value.as_deref(), now) else { return };
         self.writes += 1;
         if let Some(value) = &value {
             self.written.insert(value.clone(), (host, position));
@@ -118,17 +130,44 @@ impl Mesh {
         self.world.changed(host);
     }
 
-    /// An authority provisions a client, or removes one.
+    /// An authority provisions a client, or removes one, whoever provisioned it.
     pub fn provision(&mut self) {
-        if self.world.is_up(0) {
-            self.counter += 1;
-            let key = format!("client-{}", self.world.chance.below(KEYS));
-            let value = self.world.chance.happens(0.75).then(|| format!("{:08} client", self.counter).into_bytes());
-            let now = self.world.moment(0);
-            if let Ok(position) = self.world.hosts[0].replica.write(Collection::Clients, &key, value.as_deref(), now) {
-                self.words.insert((0, key), Word { value, position });
-                self.world.changed(0);
+        let chosen = self.world.chance.below(self.authorities.len());
+        let host = self.authorities[chosen];
+        if !self.world.is_up(host) {
+            return;
+        }
+        self.counter += 1;
+        let key = format!("client-{}", self.world.chance.below(KEYS));
+        let value = self.world.chance.happens(0.6).then(|| format!("{:08} client", self.counter).into_bytes());
+        let now = self.world.moment(host);
+        if let Ok((_, stamp)) = self.world.hosts[host].replica.write(Collection::Clients, &key, value.as_deref(), now) {
+            let order = (stamp, name(host));
+            if self.clients.get(&key).is_none_or(|(known, _)| *known < order) {
+                self.clients.insert(key, (order, value));
             }
+            self.world.changed(host);
+        }
+    }
+
+    /// From now on a host writes clients as host 0 does.
+    pub fn promote(&mut self, host: usize) {
+        let now = self.world.moment(0);
+        self.world.hosts[0].replica.admit(&name(host), Standing::Authority, "promotion", now);
+        self.authorities.push(host);
+        self.world.changed(0);
+    }
+
+    /// A host collects its tombstones, if it knows that all who are in have them.
+    pub fn collect(&mut self, host: usize) {
+        let peers = self.world.hosts[host].peers.clone();
+        let others = (0..self.hosts()).filter(|other| *other != host && peers.contains(&name(*other)));
+        let live = others.map(|other| Some((name(other), (**self.world.vector_of(host, other)?).clone())));
+        let live: Option<BTreeMap<_, _>> = if self.careless { Some(BTreeMap::new()) } else { live.collect() };
+        let now = self.world.moment(host);
+        if let Some(live) = live.filter(|_| self.world.is_up(host)) {
+            self.collected += self.world.hosts[host].replica.collect(&live, now);
+            self.world.changed(host);
         }
     }
 
@@ -295,6 +334,15 @@ impl Mesh {
                     found.map_or("nothing".into(), |value| String::from_utf8_lossy(&value[..8]).into_owned()),
                     word.value.as_ref().map_or("nothing".into(), |value| String::from_utf8_lossy(&value[..8]).into_owned()),
                 ));
+            }
+        }
+        for (key, ((_, author), value)) in &self.clients {
+            let found = shown.iter().find(|(collection, shown, ..)| *collection == Collection::Clients && shown == key);
+            if found.map(|(.., value)| value) != value.as_ref() {
+                return Err(match (found, value) {
+                    (Some((.., by, _)), None) => format!("{key}, which {author} removed, is back as {by} wrote it"),
+                    _ => format!("{key} is not as {author} was told that it is written: {found:?} instead of {value:?}"),
+                });
             }
         }
         for (host, (kept, wrote)) in &self.restored {

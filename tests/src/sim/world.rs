@@ -186,6 +186,11 @@ impl<R: Replica> World<R> {
         self.with_round(host, |round, now| round.handle_peers(now, &peers));
     }
 
+    /// What a peer has, as far as the host knows.
+    pub fn vector_of(&self, host: usize, peer: usize) -> Option<&R::Vector> {
+        self.hosts[host].vectors.get(&peer)
+    }
+
     /// What it has is kept; what it was about to do is not.
     pub fn stop(&mut self, host: usize) {
         let host = &mut self.hosts[host];
@@ -410,6 +415,9 @@ impl<R: Replica> World<R> {
                 let outcome = if differs.is_some() { Outcome::Differs } else { Outcome::Equal };
                 if differs.as_ref().is_some_and(same) {
                     self.hosts[to].differing.insert(from);
+                }
+                if differs.is_none() {
+                    self.remember(to, from, ours);
                 }
                 self.end(to, &them, exchange, outcome);
             }

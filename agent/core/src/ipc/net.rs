@@ -227,6 +227,27 @@ pub struct PeerState {
     pub last_error: Option<String>,
     /// What it has, by its word.
     pub vector: Option<VersionVector>,
+    /// Our epoch in which its digest was found equal to ours last.
+    pub agreed_in: Option<u64>,
+}
+
+impl PeerState {
+    /// Nothing is known of it yet.
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            state: "unknown".to_owned(),
+            address: None,
+            last_sync: None,
+            last_inbound: None,
+            offset_ms: None,
+            round_trip_ms: None,
+            failures: 0,
+            last_error: None,
+            vector: None,
+            agreed_in: None,
+        }
+    }
 }
 
 /// What net counts since its start; and how many there are of something now.

@@ -2,7 +2,7 @@
 
 mod sweep;
 
-pub use sweep::{Again, FEW, Sweep};
+pub use sweep::{Again, Sweep};
 
 use super::collection::Collection;
 use super::crypto::{CryptoFailure, Kid, Signer};

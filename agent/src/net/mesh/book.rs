@@ -28,21 +28,6 @@ pub struct Book {
     changed: Notify,
 }
 
-fn blank(node: &NodeId) -> PeerState {
-    PeerState {
-        node: node.clone(),
-        state: Liveness::Unknown.as_str().to_owned(),
-        address: None,
-        last_sync: None,
-        last_inbound: None,
-        offset_ms: None,
-        round_trip_ms: None,
-        failures: 0,
-        last_error: None,
-        vector: None,
-    }
-}
-
 impl Book {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerState>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,7 +45,7 @@ impl Book {
         let mut entries = self.entries();
         entries.retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
         for peer in &known.peers {
-            entries.entry(peer.node.clone()).or_insert_with(|| blank(&peer.node));
+            entries.entry(peer.node.clone()).or_insert_with(|| PeerState::new(peer.node.clone()));
         }
         drop(entries);
         self.anew
@@ -80,11 +65,11 @@ impl Book {
         self.note(node, |entry| entry.offset_ms = Some(offset_ms));
     }
 
-    /// By its digest it has just that.
-    pub fn has(&self, node: &NodeId, vector: &VersionVector) {
-        let known = self.entries().get(node).is_some_and(|entry| entry.vector.as_ref() == Some(vector));
-        if !known {
-            self.note(node, |entry| entry.vector = Some(vector.clone()));
+    /// By its digest it has just that, as we do in this epoch of ours.
+    pub fn has(&self, node: &NodeId, vector: &VersionVector, epoch: Option<u64>) {
+        let same = |entry: &PeerState| entry.vector.as_ref() == Some(vector) && entry.agreed_in == epoch;
+        if !self.entries().get(node).is_some_and(same) {
+            self.note(node, |entry| (entry.vector, entry.agreed_in) = (Some(vector.clone()), epoch));
         }
     }
 

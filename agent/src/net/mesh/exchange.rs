@@ -184,7 +184,7 @@ async fn try_probe(net: &Arc<Net>, to: &NodeId) -> Result<bool, String> {
     }
     let ours = net.known().ok_or("not ready")?;
     if digests.digest == data_encoding::HEXLOWER.encode(&ours.digest) {
-        net.book.has(to, &ours.vector);
+        net.book.has(to, &ours.vector, ours.mesh.as_ref().map(|mesh| mesh.epoch));
         return Ok(true);
     }
     // Equal vectors over different records: somebody wrote two histories, or a record was lost. Found author by author.

@@ -12,9 +12,6 @@ use crate::mesh::record::Stamp;
 use crate::mesh::set::Set;
 use crate::mesh::vector::{Position, VersionVector};
 
-/// Fewer tombstones than this are not worth a floor.
-pub const FEW: usize = 64;
-
 /// What to write, in this order: each of `again` with [`super::Author::repeat`], then the floor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {
@@ -40,17 +37,19 @@ pub struct Again {
 }
 
 impl Sweep {
-    /// Whether it is time. `live`: the vector of every other host that is in and was heard lately, by its word. A tombstone
-    /// goes once all of them have it, we have what each had said by then, and no other author has anything beneath it. It is
-    /// worth it once more goes than must be said again, so that each deletion costs at most one further signature.
+    /// Whether it is time. `live`: the vector of every other host that is in, by its word. A tombstone goes once all of them
+    /// have it, we have what each had by then (an evicted author's records too may reach us late), and no other author has
+    /// anything beneath it. It is worth it once at least `few` go, and not fewer than must be said again, so that each
+    /// deletion costs at most one further signature.
     pub fn plan(set: &Set, own: &NodeId, live: &BTreeMap<NodeId, VersionVector>, few: usize) -> Option<Self> {
-        if live.iter().any(|(node, vector)| set.heard(node) < vector.get(node)) {
+        let has_more = |vector: &VersionVector| vector.0.iter().any(|(author, position)| set.heard(author) < *position);
+        if live.values().any(has_more) {
             return None;
         }
         let heard = set.heard(own);
-        let collected: Position = live.values().map(|vector| vector.get(own)).min().unwrap_or(heard).min(heard);
-        let (mut again, mut gone) = (Vec::new(), 0);
-        for entry in set.replaceable_below(own, collected) {
+        let acknowledged: Position = live.values().map(|vector| vector.get(own)).min().unwrap_or(heard).min(heard);
+        let (mut living, mut gone, mut collected) = (Vec::new(), 0, Position::default());
+        for entry in set.replaceable_below(own, acknowledged) {
             let fields = entry.fields();
             let beneath = || {
                 let others = set.under(fields.collection, fields.key);
@@ -58,15 +57,18 @@ impl Sweep {
             };
             match fields.value {
                 _ if fields.collection == Collection::Floors => (),
-                None if !beneath() => gone += 1,
-                value => again.push(Again {
-                    collection: fields.collection,
-                    key: fields.key.to_owned(),
-                    value: value.map(<[u8]>::to_vec),
-                    stamp: entry.stamp,
-                }),
+                None if !beneath() => {
+                    gone += 1;
+                    collected = collected.max(entry.position);
+                }
+                value => {
+                    let (collection, key, value) = (fields.collection, fields.key.to_owned(), value.map(<[u8]>::to_vec));
+                    living.push((entry.position, Again { collection, key, value, stamp: entry.stamp }));
+                }
             }
         }
+        // What lies above the last that goes stays as it is.
+        let again: Vec<Again> = living.into_iter().filter(|(at, _)| *at <= collected).map(|(_, again)| again).collect();
         (gone >= few.max(1) && gone >= again.len()).then_some(Self { again, floor: Floor { collected }, collected: gone })
     }
 }

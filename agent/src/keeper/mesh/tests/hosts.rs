@@ -143,18 +143,10 @@ impl Hosts {
         one.pull(other).await;
         other.pull(one).await;
         for (at, of) in [(one, other), (other, one)] {
-            let state = PeerState {
-                node: of.host.node_id.clone(),
-                state: "alive".to_owned(),
-                address: None,
-                last_sync: None,
-                last_inbound: None,
-                offset_ms: None,
-                round_trip_ms: None,
-                failures: 0,
-                last_error: None,
-                vector: Some(of.mesh.vector()),
-            };
+            let epoch = at.mesh.read().core.as_ref().map(|core| core.author.position().epoch);
+            let vector = Some(of.mesh.vector());
+            let state =
+                PeerState { state: "alive".to_owned(), vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
             at.ask(Request::Peers(vec![state])).await;
         }
     }
