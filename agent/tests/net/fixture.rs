@@ -10,13 +10,13 @@ use std::time::Duration;
 use reverie_agent::ops::channel::{Answering, spawn_role};
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{
-    JoinRequest, Merged, MeshIdentity, Metrics, NetSettings, Page, Peer, PeerState, Reply, Request, RoundSettings, Side,
-    Situation, Stats, Task, TaskKind,
+    Merged, MeshIdentity, Metrics, NetSettings, Page, Peer, PeerState, Reply, Request, Side, Situation, Stats, Task, TaskKind,
+    Waiters,
 };
-use reverie_core::mesh::collection::Standing;
 use reverie_core::mesh::crypto::{Decapsulator, KemCiphertext, Kid, Signer, SigningPublicKey};
 use reverie_core::mesh::envelope::{content_key, signed_attributes};
-use reverie_core::mesh::join::request;
+use reverie_core::mesh::join::request::{self, JoinRequest};
+use reverie_core::mesh::round::RoundSettings;
 use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_crypto::aws::{Aws, KemKey, SigningKey};
 use sha2::{Digest, Sha256};
@@ -59,7 +59,6 @@ impl Keys {
             addresses: addresses.iter().map(SocketAddr::to_string).collect(),
             signing_keys: vec![self.public()],
             kem_key: Some(self.kem.public_key().clone()),
-            standing: Standing::Member,
             wire: 1,
         }
     }
@@ -133,7 +132,7 @@ pub fn settings(listen: Vec<SocketAddr>) -> NetSettings {
         max_message: 4 << 20,
         public_stats: true,
         max_connections: 512,
-        max_waiters: (4, 2),
+        max_waiters: Waiters { total: 4, per_address: 2 },
         max_wait_ms: 1_000,
         rate_per_second: 1_000,
         allowed: None,
@@ -160,7 +159,6 @@ impl Host {
         let address = free_address();
         let mut situation = Situation {
             number: 1,
-            trust_domain: "example.org".parse().unwrap(),
             mesh: Some(MeshIdentity {
                 mesh: MESH,
                 node: keys.node.clone(),
@@ -344,7 +342,9 @@ impl FakeKeeper {
                 persist_errors: 0,
                 wrapping_key_pull_errors: 1,
             }),
-            Request::PrepareJoin { exporter, .. } => Reply::Body(request::to_body(&self.join_request(exporter))),
+            Request::PrepareJoin { exporter, .. } => {
+                Reply::Body { node: self.keys.node.clone(), body: request::to_body(&self.join_request(exporter)) }
+            }
             Request::RegisterKem(registration) => match &registration.token[..] {
                 b"good" => Reply::Registered { token: Some(b"proof".to_vec()), body: b"{\"status\":\"registered\"}".to_vec() },
                 b"conflict" => Reply::Refused { status: 409, message: "another KEM key is registered".into() },
@@ -352,13 +352,17 @@ impl FakeKeeper {
                 _ => Reply::Refused { status: 401, message: "the ticket is not accepted".into() },
             },
             Request::PrepareKerberos { .. } => {
-                let spki = [&P256_SPKI[..], &self.keys.public().0].concat();
                 let body = serde_json::json!({
                     "node_id": self.keys.node,
                     "kem_public_key_der": "YWJj",
-                    "gossip_signing_pub_key_der": data_encoding::BASE64URL_NOPAD.encode(&spki),
+                    "gossip_signing_pub_key_der": data_encoding::BASE64URL_NOPAD.encode(&self.keys.public().to_spki_der()),
                 });
-                Reply::Kerberos { token: b"good".to_vec(), body: serde_json::to_vec(&body).unwrap() }
+                Reply::Kerberos {
+                    node: self.keys.node.clone(),
+                    kid: self.keys.kid(),
+                    token: b"good".to_vec(),
+                    body: serde_json::to_vec(&body).unwrap(),
+                }
             }
             Request::FinishKerberos { token, answer, .. } => {
                 assert_eq!((&token[..], &answer[..]), (&b"proof"[..], &b"{\"status\":\"registered\"}"[..]));
@@ -413,10 +417,7 @@ impl FakeKeeper {
             let mut merged = Merged::default();
             for record in records {
                 let (author, position, bytes): (NodeId, Position, Vec<u8>) = postcard::from_bytes(&record).unwrap();
-                match kept.records.insert((author, position), bytes) {
-                    None => merged.taken += 1,
-                    Some(_) => merged.known += 1,
-                }
+                merged.taken += u32::from(kept.records.insert((author, position), bytes).is_none());
             }
             (merged.digest, merged.vector) = (kept.digest(), kept.vector());
             merged
@@ -430,8 +431,3 @@ impl FakeKeeper {
         Reply::Merged(merged)
     }
 }
-
-const P256_SPKI: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
-    0x01, 0x07, 0x03, 0x42, 0x00,
-];

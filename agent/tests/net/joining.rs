@@ -26,7 +26,7 @@ async fn a_host_joins_by_a_token_bound_to_the_connection() {
 async fn a_join_request_taken_on_the_path_is_of_no_use_on_another_connection() {
     let issuer = Host::start("a.example.org").await;
     let keys = Keys::new("b.example.org");
-    let mut request = reverie_core::ipc::net::JoinRequest {
+    let mut request = reverie_core::mesh::join::request::JoinRequest {
         node: keys.node.clone(),
         token_id: [1; 16],
         signing_key: keys.public(),

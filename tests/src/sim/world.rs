@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use reverie_core::id::NodeId;
-use reverie_core::ipc::net::RoundSettings;
-use reverie_core::mesh::round::{Effect, ExchangeId, Inbound, Outcome, Round, Synced};
+use reverie_core::mesh::round::{Effect, ExchangeId, Inbound, Outcome, Round, RoundSettings, Synced};
 use reverie_core::moment::Moment;
 
 use super::chance::Chance;

@@ -8,11 +8,11 @@ use reverie_core::api::mesh::JoinRequest as Asked;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::config::is_host_and_port;
 use reverie_core::id::NodeId;
-use reverie_core::ipc::net::{JoinRequest, Reply, TaskKind};
+use reverie_core::ipc::net::{Reply, TaskKind};
 use reverie_core::mesh::collection::Standing;
 use reverie_core::mesh::crypto::{Signer, SigningPublicKey};
 use reverie_core::mesh::join::answer::{Answer, Expected};
-use reverie_core::mesh::join::request::{authenticate, binding, to_body};
+use reverie_core::mesh::join::request::{JoinRequest, authenticate, binding, to_body};
 use reverie_core::mesh::join::token::Token;
 use reverie_core::mesh::membership::Refusal;
 use reverie_core::mesh::set::{Anchor, Limits, Set};
@@ -213,7 +213,7 @@ pub(super) fn prepare(keeper: &Keeper, task: u64, exporter: [u8; 32]) -> Reply {
         mesh: Some(token.mesh),
         issuer: Some((token.issuer.clone(), token.issuer_key.kid(), Some(token.issuer_kem))),
     });
-    Reply::Body(to_body(&request))
+    Reply::Body { body: to_body(&request), node: request.node }
 }
 
 /// Checks an answer and goes in. Nothing in it is believed for having come.

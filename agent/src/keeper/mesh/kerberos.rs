@@ -262,7 +262,12 @@ async fn begin(keeper: &Keeper, task: u64, channel_binding: &Digest) -> Result<R
     let pending = pending.as_mut().filter(|pending| pending.token.is_none());
     let pending = pending.ok_or_else(|| Trouble::unavailable("this host does not want to join", "join again"))?;
     pending.handshake = Some(Begun(channel));
-    Ok(Reply::Kerberos { token, body: serde_json::to_vec(&body).unwrap_or_default() })
+    Ok(Reply::Kerberos {
+        node: body.node_id.clone(),
+        kid: signing.kid(),
+        token,
+        body: serde_json::to_vec(&body).unwrap_or_default(),
+    })
 }
 
 /// The other side proved who it is, and took our keys: now ask it for everything a member gets.

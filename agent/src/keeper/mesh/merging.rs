@@ -195,7 +195,6 @@ fn finish(
     };
     Reply::Merged(Merged {
         taken: u32::try_from(merge.taken.len()).unwrap_or(u32::MAX),
-        known: u32::try_from(merge.known).unwrap_or(u32::MAX),
         refused: merge.refused.iter().take(MAX_REASONS).map(reason).collect(),
         wanted_anew,
         digest,

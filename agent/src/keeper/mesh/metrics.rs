@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use reverie_core::mesh::round::Liveness;
 use reverie_core::mesh::vector::Position;
 use reverie_core::moment::Moment;
 
@@ -14,8 +15,6 @@ pub(super) struct Unacknowledged(BTreeMap<Position, Moment>);
 
 /// More are not timed one by one.
 const MAX_TIMED: usize = 256;
-/// States that net reports of peers.
-const PEER_STATES: [&str; 4] = ["alive", "suspect", "down", "unknown"];
 
 /// A write of ours is durable; from now on it is timed.
 pub(super) fn note_write(keeper: &Keeper, position: Position) {
@@ -29,7 +28,7 @@ pub(super) fn note_write(keeper: &Keeper, position: Position) {
 pub(super) fn note_lag(keeper: &Keeper) {
     let least = {
         let peers = keeper.mesh.peers();
-        let alive = peers.values().filter(|peer| peer.state == "alive");
+        let alive = peers.values().filter(|peer| peer.state == Liveness::Alive);
         alive.map(|peer| peer.vector.as_ref().map(|vector| vector.get(&keeper.host.node_id)).unwrap_or_default()).min()
     };
     let Some(least) = least else { return };
@@ -45,8 +44,8 @@ pub(super) fn note_lag(keeper: &Keeper) {
 pub fn look(keeper: &Keeper) {
     let mesh = &keeper.mesh;
     let state = mesh.state();
-    for known in ["none", "joining", "member", "authority", "evicted", "left", "cloned"] {
-        ::metrics::gauge!("reverie_mesh_state", "state" => known).set(f64::from(u8::from(known == state.as_str())));
+    for known in MeshState::ALL {
+        ::metrics::gauge!("reverie_mesh_state", "state" => known.as_str()).set(f64::from(u8::from(known == state)));
     }
     if state == MeshState::None {
         return;
@@ -62,9 +61,9 @@ pub fn look(keeper: &Keeper) {
     ::metrics::gauge!("reverie_mesh_records_held_back").set(held_back as f64);
     ::metrics::gauge!("reverie_mesh_records_unsaved").set(unsaved as f64);
     let peers = mesh.peers();
-    for known in PEER_STATES {
+    for known in Liveness::ALL {
         let count = peers.values().filter(|peer| peer.state == known).count();
-        ::metrics::gauge!("reverie_mesh_peers", "state" => known).set(count as f64);
+        ::metrics::gauge!("reverie_mesh_peers", "state" => known.as_str()).set(count as f64);
     }
     let now = clock::now();
     for peer in peers.values() {

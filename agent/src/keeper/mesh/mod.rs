@@ -175,6 +175,10 @@ pub enum MeshState {
 }
 
 impl MeshState {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Joining, Self::Member, Self::Authority, Self::Evicted, Self::Left, Self::Cloned];
+
     /// As `GET /api/admin/mesh` has it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -240,7 +244,7 @@ impl Mesh {
             turn: Arc::default(),
             held: RwLock::new(held),
             changes: watch::channel(1).0,
-            situation: watch::channel(Arc::new(situation::none(host))).0,
+            situation: watch::channel(Arc::new(situation::none())).0,
             due: Notify::new(),
             wanted: Notify::new(),
             own_due: Notify::new(),

@@ -11,6 +11,7 @@ use reverie_core::mesh::crypto::{Kid, PublicOperations};
 use reverie_core::mesh::join::answer::{Answer, Expected};
 use reverie_core::mesh::membership::{Refusal, lead};
 use reverie_core::mesh::renewal::{Attempts, Plan, RenewalRequest, Statement, Wanted, is_alarming, plan};
+use reverie_core::mesh::round::Liveness;
 use reverie_core::mesh::view::Host;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -212,7 +213,7 @@ async fn ask(keeper: &Arc<Keeper>, turn: usize) -> Result<(), String> {
     let mut authorities: Vec<NodeId> =
         keeper.mesh.look(|view| view.authorities().into_iter().filter(|node| *node != us).cloned().collect()).unwrap_or_default();
     // Those that are down come last.
-    authorities.sort_by_key(|node| keeper.mesh.peers().get(node).is_some_and(|peer| peer.state == "down"));
+    authorities.sort_by_key(|node| keeper.mesh.peers().get(node).is_some_and(|peer| peer.state == Liveness::Down));
     if authorities.is_empty() {
         return Err("the mesh has no other authority".to_owned());
     }

@@ -4,27 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::config::Gossip;
-use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, RoundSettings, Situation};
+use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, Situation, TopologySettings, Waiters};
+use reverie_core::mesh::collection::Collection;
 use reverie_core::mesh::crypto::Kid;
+use reverie_core::mesh::message::WIRE;
+use reverie_core::mesh::round::RoundSettings;
 use reverie_core::mesh::view::{Host as Member, View};
 
 use super::admission::Admission;
 use super::rows::Phase;
 use super::{Keeper, certificate, clock, topology};
-use crate::ops::host::Host;
 
-/// The newest wire version that this agent speaks.
-pub(super) const WIRE: u16 = 1;
 /// So long further changes are waited for, before net is told.
 const DEBOUNCE: Duration = Duration::from_millis(2);
 /// At least so often is looked: the clock may jump, and certificates age.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Before anything is known; nobody waits for it yet.
-pub(super) fn none(host: &Host) -> Situation {
+pub(super) fn none() -> Situation {
     Situation {
         number: 1,
-        trust_domain: host.trust_domain.clone(),
         mesh: None,
         settings: settings(&Gossip::default(), None),
         peers: vec![],
@@ -94,7 +93,6 @@ pub(super) fn build(keeper: &Keeper) -> Situation {
     let held = mesh.read();
     let mut situation = Situation {
         number: 0,
-        trust_domain: keeper.host.trust_domain.clone(),
         mesh: None,
         settings: settings(gossip, mesh.topology_settings(gossip)),
         peers: vec![],
@@ -116,7 +114,7 @@ pub(super) fn build(keeper: &Keeper) -> Situation {
         signing_key,
         kem_key,
         certificate_chain,
-        registered: view.get(reverie_core::mesh::collection::Collection::Nodes, node.as_str()).is_some(),
+        registered: view.get(Collection::Nodes, node.as_str()).is_some(),
         epoch: core.author.position().epoch,
     });
     (situation.digest, situation.vector) = core.durable.clone();
@@ -154,20 +152,18 @@ fn peer(host: Member) -> Peer {
         kem_key: current.and_then(|key| key.kem_key.clone()),
         signing_keys: host.keys.iter().map(|key| key.signing_key.clone()).collect(),
         addresses: host.record.as_ref().map(|record| record.addresses.clone()).unwrap_or_default(),
-        wire: host.record.as_ref().map_or(WIRE, |record| record.wire.min(WIRE)),
-        // Whoever has none is among the refused.
-        standing: host.standing.unwrap_or(reverie_core::mesh::collection::Standing::Member),
+        wire: host.record.as_ref().map_or(*WIRE.end(), |record| record.wire.min(*WIRE.end())),
         node: host.node,
     }
 }
 
-fn settings(gossip: &Gossip, topology: Option<reverie_core::ipc::net::TopologySettings>) -> NetSettings {
+fn settings(gossip: &Gossip, topology: Option<TopologySettings>) -> NetSettings {
     NetSettings {
         listen: gossip.listen.clone(),
         max_message: gossip.max_message_bytes,
         public_stats: gossip.public_stats,
         max_connections: gossip.max_connections,
-        max_waiters: (gossip.max_waiters, gossip.max_waiters_per_address),
+        max_waiters: Waiters { total: gossip.max_waiters, per_address: gossip.max_waiters_per_address },
         max_wait_ms: u32::try_from(gossip.max_wait.0.as_millis()).unwrap_or(u32::MAX),
         rate_per_second: gossip.rate_per_second,
         allowed: gossip.allowed_node_ids.clone(),

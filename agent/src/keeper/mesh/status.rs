@@ -4,6 +4,7 @@ use reverie_core::api::mesh::{HostStatus, MeshStatus};
 use reverie_core::ca;
 use reverie_core::ipc::net::PeerState;
 use reverie_core::mesh::collection::Standing;
+use reverie_core::mesh::round::Liveness;
 use reverie_core::mesh::view::{Host, View};
 use reverie_core::moment::Moment;
 use x509_parser::prelude::FromDer;
@@ -97,7 +98,7 @@ fn host_status(host: Host, peer: Option<&PeerState>, ours: bool, admission: &Adm
         _ if ours => "self",
         _ if !admission.admits(&host.node) => "not-allowed",
         _ if host.keys.first().is_none_or(|key| key.kem_key.is_none()) => "no-key",
-        _ => peer.map_or("unknown", |peer| known_state(&peer.state)),
+        _ => peer.map_or(Liveness::Unknown, |peer| peer.state).as_str(),
     };
     let standing: Option<Standing> = host.standing;
     HostStatus {
@@ -121,16 +122,6 @@ fn host_status(host: Host, peer: Option<&PeerState>, ours: bool, admission: &Adm
             .into_iter()
             .collect(),
         node_id: host.node,
-    }
-}
-
-/// What net may say; anything else is unknown.
-fn known_state(state: &str) -> &'static str {
-    match state {
-        "alive" => "alive",
-        "suspect" => "suspect",
-        "down" => "down",
-        _ => "unknown",
     }
 }
 

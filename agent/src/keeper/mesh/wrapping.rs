@@ -10,6 +10,7 @@ use reverie_core::ipc::net::{Reply, TaskKind};
 use reverie_core::mesh::collection::{Collection, WrappingKeyVersion};
 use reverie_core::mesh::crypto::{Decapsulator, KemPublicKey, PublicOperations};
 use reverie_core::mesh::membership::{Refusal, lead};
+use reverie_core::mesh::round::Liveness;
 use reverie_core::mesh::view::View;
 use reverie_core::mesh::wrapping::{MAX_KEYS, Occasion, SealedKey, WrappingKey, WrappingKeys, open, seal, to_drop};
 use reverie_core::moment::Moment;
@@ -274,7 +275,7 @@ pub(super) async fn pull(keeper: &Arc<Keeper>, version: u64, attempt: u32) -> Re
 }
 
 fn is_down(keeper: &Keeper, node: &NodeId) -> bool {
-    keeper.mesh.peers().get(node).is_some_and(|peer| peer.state == "down")
+    keeper.mesh.peers().get(node).is_some_and(|peer| peer.state == Liveness::Down)
 }
 
 pub(super) async fn pull_from(keeper: &Arc<Keeper>, from: &NodeId) -> Result<(), String> {

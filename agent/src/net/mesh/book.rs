@@ -102,7 +102,7 @@ impl Book {
 
     /// By the membership protocol.
     pub fn is_now(&self, node: &NodeId, liveness: Liveness) {
-        self.note(node, |entry| entry.state = liveness.as_str().to_owned());
+        self.note(node, |entry| entry.state = liveness);
     }
 
     /// What a peer has, by its word.

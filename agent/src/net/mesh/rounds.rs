@@ -98,7 +98,7 @@ struct Driver {
     me: (NodeId, u64),
     peers: Vec<NodeId>,
     own: Position,
-    settings: reverie_core::ipc::net::RoundSettings,
+    settings: reverie_core::mesh::round::RoundSettings,
     exchanges: BTreeMap<ExchangeId, AbortHandle>,
     work: JoinSet<()>,
     datagrams: Arc<Semaphore>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reverie_core::ipc::net::{MeshIdentity, Side};
 use reverie_core::mesh::crypto::SigningPublicKey;
+use reverie_core::mesh::join::request::EXPORTER_LABEL;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
@@ -13,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::verifier::PinnedServer;
-use super::{Exchange, JOIN_EXPORTER, Secured, fingerprint, is_hybrid, provider, signer, signing_key_of};
+use super::{Exchange, Secured, fingerprint, is_hybrid, provider, signer, signing_key_of};
 use crate::net::keeper::Keeper;
 
 /// Which servers a client goes on with.
@@ -81,7 +82,7 @@ impl ClientTls {
         let secured = Secured {
             key: signing_key_of(leaf),
             hybrid: is_hybrid(connection.negotiated_key_exchange_group()),
-            exporter: connection.export_keying_material([0; 32], JOIN_EXPORTER, None).map_err(other)?,
+            exporter: connection.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(other)?,
             server_certificate: fingerprint(leaf),
         };
         Ok((stream, secured))

@@ -17,11 +17,8 @@ use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
 use sha2::{Digest, Sha256};
 
 pub use client::{ClientTls, Pin};
-pub use key::{kem_spki, signing_key_from_spki, signing_key_of};
+pub use key::signing_key_of;
 pub use server::ServerTls;
-
-/// Label of the exporter that a join is bound to.
-pub const JOIN_EXPORTER: &[u8] = b"EXPORTER-reverie-join";
 
 /// HTTP/2 for peers and whoever can, HTTP/1.1 for the rest.
 fn server_protocols() -> Vec<Vec<u8>> {

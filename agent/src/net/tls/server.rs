@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reverie_core::ipc::net::{MeshIdentity, Side};
+use reverie_core::mesh::join::request::EXPORTER_LABEL;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::verifier::AnyClient;
-use super::{Exchange, JOIN_EXPORTER, Secured, fingerprint, is_hybrid, provider, server_protocols, signer, signing_key_of};
+use super::{Exchange, Secured, fingerprint, is_hybrid, provider, server_protocols, signer, signing_key_of};
 use crate::net::keeper::Keeper;
 
 /// What a listener needs for TLS. Made anew when our certificate changes.
@@ -48,7 +49,7 @@ impl ServerTls {
     pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, stream: IO) -> std::io::Result<(TlsStream<IO>, Secured)> {
         let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
         let connection = stream.get_ref().1;
-        let exporter = connection.export_keying_material([0; 32], JOIN_EXPORTER, None).map_err(std::io::Error::other)?;
+        let exporter = connection.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(std::io::Error::other)?;
         let secured = Secured {
             key: connection.peer_certificates().and_then(|chain| signing_key_of(chain.first()?)),
             hybrid: is_hybrid(connection.negotiated_key_exchange_group()),

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::request::{applicant, is_authentic, is_bounded};
+use super::request::{JoinRequest, applicant, is_authentic, is_bounded};
 use crate::id::NodeId;
-use crate::ipc::net::JoinRequest;
 use crate::mesh::collection::IssuingLimits;
 use crate::mesh::membership::Refusal;
 use crate::moment::Moment;

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::id::NodeId;
-use crate::ipc::net::JoinRequest;
 use crate::mesh::crypto::{KemPublicKey, SigningPublicKey};
 use crate::mesh::strict::Unreadable;
 
@@ -22,6 +21,27 @@ pub const MAX_ADDRESSES: usize = 8;
 pub const MAX_ADDRESS: usize = 260;
 /// Bytes of a body.
 pub const MAX_BODY: usize = 32 << 10;
+
+/// Redeems a token. The secret itself is never sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// Who wants to join.
+    pub node: NodeId,
+    /// Which token; random, not secret.
+    pub token_id: [u8; 16],
+    /// Its signing key.
+    pub signing_key: SigningPublicKey,
+    /// Its KEM key.
+    pub kem_key: KemPublicKey,
+    /// Where it can be reached.
+    pub addresses: Vec<String>,
+    /// The intermediate it would like signed: a certificate request, DER.
+    pub csr: Vec<u8>,
+    /// HMAC-SHA-256 by the token's secret over exporter and all of the above: [`authenticate`].
+    pub mac: [u8; 32],
+    /// TLS exporter of the connection it came over (RFC 8446 §7.5), label `EXPORTER-reverie-join`, as net saw it.
+    pub exporter: [u8; 32],
+}
 
 /// The body of `POST /api/mesh/join` by token: JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::NodeId;
 
 /// Names one exchange, so that a late answer to one that was given up is not taken for the answer to the next.
@@ -88,7 +90,7 @@ pub struct Inbound {
 }
 
 /// A peer by the membership protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Liveness {
     /// Nothing was heard of it yet.
     #[default]
@@ -102,7 +104,10 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// As in [`crate::ipc::net::PeerState`].
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Alive, Self::Suspect, Self::Down];
+
+    /// As people are told.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",

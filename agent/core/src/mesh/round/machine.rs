@@ -7,9 +7,8 @@ use super::chance::Chance;
 use super::membership::Membership;
 use super::peer::{Flight, Owed, Peer};
 use super::slide::{Slide, Source};
-use super::{Effect, ExchangeId, Inbound, Liveness, Outcome, Synced};
+use super::{Effect, ExchangeId, Inbound, Liveness, Outcome, RoundSettings, Synced};
 use crate::id::NodeId;
-use crate::ipc::net::RoundSettings;
 use crate::moment::Moment;
 
 /// Exchanges that run at the same time; what is more waits in line.

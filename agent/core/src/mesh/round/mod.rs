@@ -30,12 +30,14 @@ mod effect;
 mod machine;
 mod membership;
 mod peer;
+mod settings;
 mod slide;
 #[cfg(test)]
 mod tests;
 
 pub use effect::{Effect, ExchangeId, Inbound, Liveness, Outcome, Synced};
 pub use machine::{MAX_IN_FLIGHT, PeerView, Round};
+pub use settings::RoundSettings;
 
 /// Bytes of a membership datagram; a longer one is refused unread.
 pub const MAX_DATAGRAM: usize = 1200;

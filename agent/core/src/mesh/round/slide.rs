@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ipc::net::RoundSettings;
+use super::RoundSettings;
 use crate::moment::Moment;
 
 /// Where what is to be pushed came from: whoever told us is not told.

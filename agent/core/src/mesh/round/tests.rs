@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Effect, ExchangeId, Inbound, Outcome, Round, Synced};
+use super::{Effect, ExchangeId, Inbound, Outcome, Round, RoundSettings, Synced};
 use crate::id::NodeId;
-use crate::ipc::net::RoundSettings;
 use crate::moment::Moment;
 
 const SETTINGS: RoundSettings = RoundSettings {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use reverie_core::api::mesh::{InviteRequest, Invited, JoinRequest as Asked};
 use reverie_core::audit::Actor;
-use reverie_core::ipc::net::{JoinRequest, PeerState, TaskKind};
+use reverie_core::ipc::net::{PeerState, TaskKind};
 use reverie_core::mesh::crypto::Signer;
-use reverie_core::mesh::join::request::from_body;
+use reverie_core::mesh::join::request::{JoinRequest, from_body};
+use reverie_core::mesh::round::Liveness;
 
 use super::*;
 use crate::keeper::identity::lifecycle;
@@ -112,7 +113,7 @@ impl Hosts {
                     theirs[0] ^= 0xff;
                 }
                 let body = match agent.ask(Request::PrepareJoin { task, exporter: ours }).await {
-                    Reply::Body(body) => body,
+                    Reply::Body { body, .. } => body,
                     other => return Err(format!("{other:?}")),
                 };
                 let request = from_body(&body, theirs).unwrap();
@@ -146,7 +147,7 @@ impl Hosts {
             let epoch = at.mesh.read().core.as_ref().map(|core| core.author.position().epoch);
             let vector = Some(of.mesh.vector());
             let state =
-                PeerState { state: "alive".to_owned(), vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
+                PeerState { state: Liveness::Alive, vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
             at.ask(Request::Peers(vec![state])).await;
         }
     }

@@ -29,10 +29,10 @@ pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> 
         None => DEFAULT_MS,
     };
     let timeout_ms = timeout_ms.min(known.settings.max_wait_ms);
-    let (total, each) = known.settings.max_waiters;
+    let max = known.settings.max_waiters;
     let _waiter = net
         .waiters
-        .take(caller.address.ip().into(), total.min(MAX_WAITERS), each)
+        .take(caller.address.ip().into(), max.total.min(MAX_WAITERS), max.per_address)
         .ok_or_else(|| Refusal::too_many("too many wait for clients already; wait for fewer at once"))?;
     let ask = Ask::AwaitClient { client_id: client_id.clone(), timeout_ms };
     let within = Duration::from_millis(timeout_ms.into()) + SLACK;

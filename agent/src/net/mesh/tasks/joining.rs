@@ -8,7 +8,6 @@ use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Reply, Request as Ask};
 use reverie_core::mesh::crypto::SigningPublicKey;
 use reverie_core::mesh::message::{Content, Expected, Message, Nonce, WIRE};
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::super::endpoint::CMS;
@@ -18,23 +17,10 @@ use super::super::sealing::{self, SealingError};
 use super::super::state::Net;
 use super::pulling::MAX_ANSWER;
 use crate::net::clock;
-use crate::net::tls::{ClientTls, Pin, signing_key_from_spki};
+use crate::net::tls::{ClientTls, Pin};
 
 /// The keeper prepares keys, or asks the KDC.
 const PREPARE: Duration = Duration::from_secs(30);
-
-/// As the keeper's request names it.
-#[derive(Deserialize)]
-struct ByToken {
-    node: NodeId,
-}
-
-/// As `register-kem` has it.
-#[derive(Deserialize)]
-struct ByKerberos {
-    node_id: NodeId,
-    gossip_signing_pub_key_der: String,
-}
 
 async fn connect(address: &str, pin: Pin) -> Result<Connection, String> {
     let dialled = dial(&ClientTls::anonymous(), &[address.to_owned()], None, &pin, true).await?;
@@ -51,12 +37,11 @@ async fn ask(connection: &Connection, asking: Asking<'_>) -> Result<(HeaderMap, 
 /// Redeems a token at the host that made it. The answer is opened here, and judged by the keeper.
 pub async fn by_token(net: &Net, task: u64, address: &str, server_key: SigningPublicKey) -> Result<Vec<u8>, String> {
     let connection = connect(address, Pin::Keys(vec![server_key])).await?;
-    let body = match net.keeper.ask(&Ask::PrepareJoin { task, exporter: connection.secured.exporter }, PREPARE).await {
-        Ok(Reply::Body(body)) => body,
+    let (node, body) = match net.keeper.ask(&Ask::PrepareJoin { task, exporter: connection.secured.exporter }, PREPARE).await {
+        Ok(Reply::Body { node, body }) => (node, body),
         Ok(other) => return Err(said(other)),
         Err(error) => return Err(error.to_string()),
     };
-    let ByToken { node } = serde_json::from_slice(&body).map_err(|error| format!("the request names no host ({error})"))?;
     let asking = Asking::post("/api/mesh/join", "application/json", body, MAX_ANSWER);
     let (_, answer) = ask(&connection, asking).await?;
     match open(net, &answer, &connection.key, &node, None).await?.content {
@@ -70,15 +55,11 @@ pub async fn by_token(net: &Net, task: u64, address: &str, server_key: SigningPu
 pub async fn by_kerberos(net: &Net, task: u64, address: &str) -> Result<Vec<u8>, String> {
     let connection = connect(address, Pin::ByKerberos).await?;
     let channel_binding = connection.secured.server_certificate;
-    let (token, body) = match net.keeper.ask(&Ask::PrepareKerberos { task, channel_binding }, PREPARE).await {
-        Ok(Reply::Kerberos { token, body }) => (token, body),
+    let (us, kid, token, body) = match net.keeper.ask(&Ask::PrepareKerberos { task, channel_binding }, PREPARE).await {
+        Ok(Reply::Kerberos { node, kid, token, body }) => (node, kid, token, body),
         Ok(other) => return Err(said(other)),
         Err(error) => return Err(error.to_string()),
     };
-    let us: ByKerberos = serde_json::from_slice(&body).map_err(|error| format!("the request names no host ({error})"))?;
-    let key = us.gossip_signing_pub_key_der.trim_end_matches('=').replace('+', "-").replace('/', "_");
-    let key = data_encoding::BASE64URL_NOPAD.decode(key.as_bytes()).ok().and_then(|der| signing_key_from_spki(&der));
-    let kid = key.ok_or("the request carries no key of ours")?.kid();
 
     let mut asking = Asking::post("/api/gossip/register-kem", "application/json", body, 64 * 1024);
     let authorization = format!("Negotiate {}", data_encoding::BASE64.encode(&token));
@@ -100,7 +81,7 @@ pub async fn by_kerberos(net: &Net, task: u64, address: &str) -> Result<Vec<u8>,
         version: *WIRE.end(),
         // Not known yet: what is inside says so, too.
         mesh: [0; 16],
-        sender: us.node_id.clone(),
+        sender: us.clone(),
         recipient: server,
         epoch: now.as_millis().unsigned_abs(),
         nonce,
@@ -110,7 +91,7 @@ pub async fn by_kerberos(net: &Net, task: u64, address: &str) -> Result<Vec<u8>,
     };
     let sealed = sealing::seal(net, &message, &kid, &recipient).await.map_err(text)?;
     let (_, answer) = ask(&connection, Asking::post("/api/mesh/join", CMS, sealed, MAX_ANSWER)).await?;
-    match open(net, &answer, &connection.key, &us.node_id, Some(&nonce)).await?.content {
+    match open(net, &answer, &connection.key, &us, Some(&nonce)).await?.content {
         Content::Renewal(payload) => Ok(payload.to_vec()),
         _ => Err("it answered with another kind of message".to_owned()),
     }
