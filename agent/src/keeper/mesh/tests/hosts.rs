@@ -146,8 +146,7 @@ impl Hosts {
         for (at, of) in [(one, other), (other, one)] {
             let epoch = at.mesh.read().core.as_ref().map(|core| core.author.position().epoch);
             let vector = Some(of.mesh.vector());
-            let state =
-                PeerState { state: Liveness::Alive, vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
+            let state = PeerState { state: Liveness::Alive, vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
             at.ask(Request::Peers(vec![state])).await;
         }
     }
