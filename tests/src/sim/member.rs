@@ -7,7 +7,7 @@ use reverie_core::id::NodeId;
 use reverie_core::mesh::author::{Author, CannotWrite, Sweep};
 use reverie_core::mesh::collection::{Admission, Collection, Eviction, Standing, key};
 use reverie_core::mesh::crypto::Signer;
-use reverie_core::mesh::record::Stamp;
+use reverie_core::mesh::record::{Parsed, Stamp};
 use reverie_core::mesh::set::{Anchor, Limits, Set, Summary};
 use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::mesh::view::View;
@@ -123,6 +123,7 @@ impl Replica for Member {
     type Vector = Rc<VersionVector>;
     type Record = Box<[u8]>;
     type Summary = Summary;
+    type Histories = BTreeMap<NodeId, Position>;
 
     fn vector(&mut self) -> Self::Vector {
         self.vector.get_or_insert_with(|| Rc::new(self.set.vector())).clone()
@@ -180,9 +181,28 @@ impl Replica for Member {
         self.set.summary()
     }
 
-    fn differing(&self, theirs: &Summary) -> Vec<Self::Record> {
+    fn differing(&self, theirs: &Summary) -> Self::Histories {
         let ours = self.set.summary();
-        let differ = ours.iter().filter(|(author, line)| theirs.get(*author) != Some(line));
-        differ.flat_map(|(author, _)| self.set.history(author).map(Into::into).collect::<Vec<_>>()).collect()
+        let differ = ours.into_iter().filter(|(author, line)| theirs.get(author).is_some_and(|theirs| theirs != line));
+        differ.map(|(author, _)| (author, Position::default())).collect()
+    }
+
+    fn asking(&mut self, anew: &Self::Histories) -> Self::Vector {
+        if anew.is_empty() {
+            return self.vector();
+        }
+        let mut since = self.set.vector();
+        since.0.extend(anew.clone());
+        Rc::new(since)
+    }
+
+    fn came(anew: &Self::Histories, records: &[Self::Record]) -> Self::Histories {
+        let mut came = anew.clone();
+        for parsed in records.iter().filter_map(|record| Parsed::new(record).ok()) {
+            if let Some(known) = came.get_mut(parsed.author()) {
+                *known = parsed.position().max(*known);
+            }
+        }
+        came
     }
 }

@@ -139,7 +139,9 @@ impl Mesh {
         }
         self.counter += 1;
         let key = format!("client-{}", self.world.chance.below(KEYS));
-        let value = self.world.chance.happens(0.6).then(|| format!("{:08} client", self.counter).into_bytes());
+        // More removals where there are two, so that there is something to collect.
+        let lives = if self.authorities.len() > 1 { 0.35 } else { 0.75 };
+        let value = self.world.chance.happens(lives).then(|| format!("{:08} client", self.counter).into_bytes());
         let now = self.world.moment(host);
         if let Ok((_, stamp)) = self.world.hosts[host].replica.write(Collection::Clients, &key, value.as_deref(), now) {
             let order = (stamp, name(host));
@@ -230,6 +232,10 @@ impl Mesh {
             (Collection::Hbac, "any"),
         ] {
             let _ = member.write(collection, key, evil("policy").as_deref(), now);
+        }
+        // More than a page, so that its history is one of several.
+        for number in 0..60 {
+            let _ = member.write(OWN, &format!("long-{number}"), Some(&[b'.'; 300]), now);
         }
         // Signed with its own key in another's name, at a place the other has not reached.
         let (position, prev) = member.set.head(&name(victim));

@@ -11,6 +11,8 @@ pub trait Replica {
     type Vector: Clone;
     type Record: Clone;
     type Summary: Clone;
+    /// Histories that are wanted anew, and up to where they came.
+    type Histories: Clone + Default + PartialEq;
 
     fn vector(&mut self) -> Self::Vector;
     fn digest(&self) -> [u8; 32];
@@ -28,8 +30,12 @@ pub trait Replica {
     fn peers(&mut self, now: Moment) -> Option<Vec<NodeId>>;
     /// Where two that are heard equally far differ.
     fn summary(&self) -> Self::Summary;
-    /// Everything of the authors that differ from that.
-    fn differing(&self, theirs: &Self::Summary) -> Vec<Self::Record>;
+    /// Of the authors that differ from that, nothing has come yet.
+    fn differing(&self, theirs: &Self::Summary) -> Self::Histories;
+    /// What we have, but of those only what came.
+    fn asking(&mut self, anew: &Self::Histories) -> Self::Vector;
+    /// Up to where they have come with these records.
+    fn came(anew: &Self::Histories, records: &[Self::Record]) -> Self::Histories;
 }
 
 /// Counters: how far each author was heard. A record is an author and a number.
@@ -67,6 +73,7 @@ impl Replica for Plain {
     type Vector = Rc<Vec<u32>>;
     type Record = (usize, u32);
     type Summary = ();
+    type Histories = ();
 
     fn vector(&mut self) -> Self::Vector {
         self.heard.clone()
@@ -119,7 +126,11 @@ impl Replica for Plain {
 
     fn summary(&self) {}
 
-    fn differing(&self, _: &()) -> Vec<Self::Record> {
-        Vec::new()
+    fn differing(&self, _: &()) {}
+
+    fn asking(&mut self, _: &()) -> Self::Vector {
+        self.vector()
     }
+
+    fn came(_: &(), _: &[Self::Record]) {}
 }

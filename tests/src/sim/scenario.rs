@@ -46,7 +46,7 @@ scenarios! {
     Eviction "eviction";
     /// A member forges, forks and writes where it may not.
     Rogue "rogue";
-    /// Two authorities provision and remove the same clients, and collect their tombstones, while hosts stop and start.
+    /// Two authorities provision and remove the same clients, and collect their tombstones, while links are cut and hosts stop.
     Authorities "authorities";
     /// Bursts of writes, larger than a page.
     Burst "burst";
@@ -148,11 +148,11 @@ fn try_run(scenario: Scenario, hosts: usize, seed: u64, careless: bool) -> Resul
             let host = mesh.any_host();
             (0..40).for_each(|_| mesh.write(host));
         }
-        if is(Scenario::Partition) && step % 16 == 4 {
+        if (is(Scenario::Partition) || scenario == Scenario::Authorities) && step % 16 == 4 {
             let inside: BTreeSet<usize> = (0..hosts).filter(|_| mesh.world.chance.happens(0.5)).collect();
             mesh.world.network.part(hosts, &inside);
         }
-        if is(Scenario::Partition) && step % 16 == 14 {
+        if (is(Scenario::Partition) || scenario == Scenario::Authorities && step < 40) && step % 16 == 14 {
             mesh.world.network.cut.clear();
         }
         if is(Scenario::OneWay) && step % 10 == 3 {

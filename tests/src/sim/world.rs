@@ -1,7 +1,7 @@
 //! One clock, many hosts, and what passes between them: the driver does what the `net` role does, without a network.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use reverie_core::id::NodeId;
@@ -41,13 +41,22 @@ pub struct Host<R: Replica> {
     pub peers: Vec<NodeId>,
     life: u32,
     vectors: BTreeMap<usize, R::Vector>,
-    /// With what knowledge of the peer a push went out, and whether a further page was left.
-    pushed: BTreeMap<ExchangeId, (Option<R::Vector>, bool)>,
+    pushed: BTreeMap<ExchangeId, Pushed<R>>,
     busy: u64,
     wake: Option<u64>,
     answering: Option<usize>,
-    /// Peers that were heard as far as we were and yet differ: with them whole histories are compared.
-    differing: BTreeSet<usize>,
+    /// Of peers that were heard as far as we were and yet differ: what is wanted of them once more.
+    anew: BTreeMap<usize, R::Histories>,
+}
+
+/// With what a push went out.
+struct Pushed<R: Replica> {
+    /// What was known of the peer.
+    before: Option<R::Vector>,
+    /// A further page was left.
+    more: bool,
+    /// Histories that were asked for.
+    anew: R::Histories,
 }
 
 #[derive(Clone)]
@@ -62,6 +71,8 @@ enum Packets<V, T, S> {
     Sync {
         exchange: ExchangeId,
         page: Pages<V, T>,
+        /// What is asked for.
+        since: V,
     },
     Answer {
         exchange: ExchangeId,
@@ -71,22 +82,10 @@ enum Packets<V, T, S> {
         exchange: ExchangeId,
         digest: [u8; 32],
     },
-    /// The vector goes along only to be compared, as the summary does that is asked for then.
+    /// The vector goes along only to be compared, as the summary does that is asked for if they are equal.
     Compared {
         exchange: ExchangeId,
-        differs: Option<V>,
-    },
-    /// The vectors are equal, the digests are not.
-    Anew {
-        exchange: ExchangeId,
-        summary: S,
-        vector: V,
-    },
-    /// What the other side has of the authors that differ.
-    Histories {
-        exchange: ExchangeId,
-        records: Rc<Vec<T>>,
-        vector: V,
+        differs: Option<(V, S)>,
     },
     Datagram(Vec<u8>),
     /// Nobody listens there.
@@ -155,7 +154,7 @@ impl<R: Replica> World<R> {
                 busy: 0,
                 wake: None,
                 answering: None,
-                differing: BTreeSet::new(),
+                anew: BTreeMap::new(),
             });
         }
         world
@@ -197,7 +196,7 @@ impl<R: Replica> World<R> {
         host.life += 1;
         host.vectors.clear();
         host.pushed.clear();
-        host.differing.clear();
+        host.anew.clear();
         host.wake = None;
         host.busy = 0;
     }
@@ -262,16 +261,13 @@ impl<R: Replica> World<R> {
             match effect {
                 Effect::Push { to, exchange } => {
                     let to = self.numbers[&to];
-                    let packet = if self.hosts[host].differing.remove(&to) {
-                        let replica = &mut self.hosts[host].replica;
-                        Packets::Anew { exchange, summary: replica.summary(), vector: replica.vector() }
-                    } else {
-                        let page = self.page(host, to);
-                        let Host { vectors, pushed, .. } = &mut self.hosts[host];
-                        pushed.insert(exchange, (vectors.get(&to).cloned(), page.more));
-                        Packets::Sync { exchange, page }
-                    };
-                    self.send(host, to, packet);
+                    let Host { replica, vectors, anew, .. } = &mut self.hosts[host];
+                    let (before, anew) = (vectors.get(&to).cloned(), anew.get(&to).cloned().unwrap_or_default());
+                    let (records, more) = before.as_ref().map(|vector| replica.since(vector, to)).unwrap_or_default();
+                    let page = Pages { vector: replica.vector(), records: Rc::new(records), more };
+                    let since = replica.asking(&anew);
+                    self.hosts[host].pushed.insert(exchange, Pushed { before, more, anew });
+                    self.send(host, to, Packets::Sync { exchange, page, since });
                 }
                 Effect::Probe { to, exchange } => {
                     let digest = self.hosts[host].replica.digest();
@@ -296,12 +292,6 @@ impl<R: Replica> World<R> {
         }
     }
 
-    fn page(&mut self, host: usize, to: usize) -> Page<R> {
-        let Host { replica, vectors, .. } = &mut self.hosts[host];
-        let (records, more) = vectors.get(&to).map(|vector| replica.since(vector, to)).unwrap_or_default();
-        Pages { vector: replica.vector(), records: Rc::new(records), more }
-    }
-
     fn send(&mut self, from: usize, to: usize, packet: Packet<R>) {
         let (kind, payload, is_answer, cost) = match &packet {
             Packets::Sync { page, .. } => (Kind::Sync, self.page_size(page), false, ENVELOPE_COST),
@@ -310,10 +300,6 @@ impl<R: Replica> World<R> {
             // {"digest":"64 hex digits"}
             Packets::Compared { .. } => (Kind::Digest, 77, true, SMALL_COST),
             Packets::Datagram(bytes) => (Kind::Membership, bytes.len(), self.hosts[from].answering == Some(to), SMALL_COST),
-            Packets::Anew { vector, .. } => (Kind::Sync, 1_750 + 60 * R::entries(vector), false, ENVELOPE_COST),
-            Packets::Histories { records, .. } => {
-                (Kind::Sync, 1_750 + records.iter().map(R::size).sum::<usize>(), true, ENVELOPE_COST)
-            }
             Packets::Refused { .. } => (Kind::Sync, 0, true, 0),
         };
         self.count(from, to, kind, payload, is_answer);
@@ -351,14 +337,13 @@ impl<R: Replica> World<R> {
 
     fn arrive(&mut self, from: usize, to: usize, life: u32, packet: Packet<R>) {
         if !self.is_up(to) {
-            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } | Packets::Anew { exchange, .. } = packet {
+            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } = packet {
                 self.send(to, from, Packets::Refused { exchange });
             }
             return;
         }
         // An answer to somebody who was restarted finds its connection gone; a request does not.
-        let is_request =
-            matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Anew { .. } | Packets::Datagram(_));
+        let is_request = matches!(packet, Packets::Sync { .. } | Packets::Digest { .. } | Packets::Datagram(_));
         if !is_request && life != self.hosts[to].life {
             return;
         }
@@ -377,63 +362,58 @@ impl<R: Replica> World<R> {
         // A connection to a host that does not know us, or that we do not know, is refused.
         let them = self.names[from].clone();
         if self.hosts[to].peers.binary_search(&them).is_err() {
-            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } | Packets::Anew { exchange, .. } = packet {
+            if let Packets::Sync { exchange, .. } | Packets::Digest { exchange, .. } = packet {
                 self.send(to, from, Packets::Refused { exchange });
             }
             return;
         }
         match packet {
-            Packets::Sync { exchange, page } => {
+            Packets::Sync { exchange, page, since } => {
                 let taken = self.merge(to, from, &page);
-                let answer = self.page(to, from);
-                let ours = self.hosts[to].replica.vector();
+                let replica = &mut self.hosts[to].replica;
+                let (records, more) = replica.since(&since, from);
+                let ours = replica.vector();
+                let answer = Pages { vector: ours.clone(), records: Rc::new(records), more };
                 let equal = !page.more && !answer.more && R::covers(&ours, &page.vector);
                 self.send(to, from, Packets::Answer { exchange, page: answer });
                 self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound { taken, equal }));
             }
             Packets::Answer { exchange, page } => {
-                let (before, sent_more) = self.hosts[to].pushed.remove(&exchange).unwrap_or_default();
+                let Some(Pushed { before, more: sent_more, anew }) = self.hosts[to].pushed.remove(&exchange) else { return };
+                let came = R::came(&anew, &page.records);
+                let came_further = came != anew;
+                match page.more && anew != R::Histories::default() {
+                    true => drop(self.hosts[to].anew.insert(from, came)),
+                    false => drop(self.hosts[to].anew.remove(&from)),
+                }
                 let taken = self.merge(to, from, &page);
                 let ours = self.hosts[to].replica.vector();
                 let they_lack = !R::covers(&page.vector, &ours);
                 let more = page.more || sent_more || before.is_none() && they_lack;
                 let moved = before.is_none_or(|before| !R::covers(&before, &page.vector));
                 let equal = !more && !they_lack && R::covers(&ours, &page.vector);
-                let synced = Synced { taken, more, progressed: taken > 0 || moved, equal };
+                let synced = Synced { taken, more, progressed: taken > 0 || moved || came_further, equal };
                 self.end(to, &them, exchange, Outcome::Synced(synced));
             }
             // Here the asker's digest travels with the question and the answerer compares; on the wire it is the other way.
             Packets::Digest { exchange, digest } => {
                 let replica = &mut self.hosts[to].replica;
-                let differs = (replica.digest() != digest).then(|| replica.vector());
+                let differs = (replica.digest() != digest).then(|| (replica.vector(), replica.summary()));
                 self.send(to, from, Packets::Compared { exchange, differs });
             }
             Packets::Compared { exchange, differs } => {
                 let ours = self.hosts[to].replica.vector();
                 let same = |theirs: &R::Vector| R::covers(&ours, theirs) && R::covers(theirs, &ours);
                 let outcome = if differs.is_some() { Outcome::Differs } else { Outcome::Equal };
-                if differs.as_ref().is_some_and(same) {
-                    self.hosts[to].differing.insert(from);
-                }
-                if differs.is_none() {
-                    self.remember(to, from, ours);
+                match differs {
+                    Some((vector, summary)) if same(&vector) => {
+                        let anew = self.hosts[to].replica.differing(&summary);
+                        self.hosts[to].anew.insert(from, anew);
+                    }
+                    Some(_) => {}
+                    None => self.remember(to, from, ours),
                 }
                 self.end(to, &them, exchange, outcome);
-            }
-            Packets::Anew { exchange, summary, vector } => {
-                let replica = &mut self.hosts[to].replica;
-                let records = Rc::new(replica.differing(&summary));
-                let ours = replica.vector();
-                self.remember(to, from, vector);
-                // The asker learns from the answer, and the answerer by a look of its own.
-                self.send(to, from, Packets::Histories { exchange, records, vector: ours });
-                self.hosts[to].differing.insert(from);
-                self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound::default()));
-            }
-            Packets::Histories { exchange, records, vector } => {
-                let taken = self.merge(to, from, &Pages { vector, records, more: false });
-                // What else there is to tell comes next.
-                self.end(to, &them, exchange, Outcome::Synced(Synced { taken, more: true, progressed: true, equal: false }));
             }
             Packets::Datagram(bytes) => {
                 self.hosts[to].answering = Some(from);

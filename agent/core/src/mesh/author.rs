@@ -54,6 +54,8 @@ impl Author {
             before: Position::default(),
             cloned: None,
         };
+        // What it heard before it stopped: else it might lose against what it meant to replace.
+        author.clock = set.newest_stamp(millis(now).saturating_add(MAX_AHEAD_MS));
         author.begin(set, now);
         author
     }

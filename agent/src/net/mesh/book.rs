@@ -1,13 +1,13 @@
 //! What is known of each peer, by what it said and by how it went.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{PeerState, Request};
 use reverie_core::mesh::round::Liveness;
-use reverie_core::mesh::vector::VersionVector;
+use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::moment::Moment;
 use tokio::sync::Notify;
 
@@ -19,12 +19,17 @@ use crate::net::clock;
 const PAUSE: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Authors whose whole history is wanted anew, and up to where it came.
+pub type Histories = BTreeMap<NodeId, Position>;
+/// Histories wanted of one peer at once.
+const MAX_ANEW: usize = 64;
+
 /// All peers.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: Mutex<BTreeMap<NodeId, PeerState>>,
-    /// Authors whose whole history is to be had from a peer.
-    anew: Mutex<BTreeMap<NodeId, BTreeSet<NodeId>>>,
+    /// What is to be had from a peer once more.
+    anew: Mutex<BTreeMap<NodeId, Histories>>,
     changed: Notify,
 }
 
@@ -48,10 +53,7 @@ impl Book {
             entries.entry(peer.node.clone()).or_insert_with(|| PeerState::new(peer.node.clone()));
         }
         drop(entries);
-        self.anew
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
+        self.histories().retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
         self.changed.notify_one();
     }
 
@@ -110,21 +112,34 @@ impl Book {
         self.entries().get(node).and_then(|entry| entry.vector.clone())
     }
 
-    /// Authors whose whole history is to be asked of that peer next.
-    pub fn anew(&self, node: &NodeId) -> BTreeSet<NodeId> {
-        self.anew.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned().unwrap_or_default()
+    fn histories(&self) -> MutexGuard<'_, BTreeMap<NodeId, Histories>> {
+        self.anew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those it is wanted of from now on, after it was asked of `asked`. True if there are others than these: asking again
-    /// for the same would only bring the same, and comes with the next look.
-    pub fn set_anew(&self, node: &NodeId, wanted: BTreeSet<NodeId>, asked: &BTreeSet<NodeId>) -> bool {
-        let others = wanted.iter().any(|author| !asked.contains(author));
-        let mut anew = self.anew.lock().unwrap_or_else(PoisonError::into_inner);
-        match wanted.is_empty() {
-            true => drop(anew.remove(node)),
-            false => drop(anew.insert(node.clone(), wanted)),
+    /// Histories to be asked of that peer next, each from there on.
+    pub fn anew(&self, node: &NodeId) -> Histories {
+        self.histories().get(node).cloned().unwrap_or_default()
+    }
+
+    /// The whole histories of these authors are to be asked of that peer.
+    pub fn want_anew(&self, node: &NodeId, authors: impl IntoIterator<Item = NodeId>) {
+        let mut all = self.histories();
+        let wanted = all.entry(node.clone()).or_default();
+        for author in authors {
+            if wanted.len() < MAX_ANEW {
+                wanted.entry(author).or_default();
+            }
         }
-        others
+        all.retain(|_, wanted| !wanted.is_empty());
+    }
+
+    /// Of those that were `asked`, this is `left`: all others came whole.
+    pub fn came_anew(&self, node: &NodeId, asked: &Histories, left: Histories) {
+        let mut all = self.histories();
+        let wanted = all.entry(node.clone()).or_default();
+        wanted.retain(|author, _| !asked.contains_key(author));
+        wanted.extend(left);
+        all.retain(|_, wanted| !wanted.is_empty());
     }
 
     /// The last inbound exchange with each, Unix seconds.

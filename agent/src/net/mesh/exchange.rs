@@ -1,6 +1,5 @@
 //! One exchange with a peer: a push of records with theirs in return, or a look whether there is anything to exchange.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -9,10 +8,12 @@ use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Merged, Page, Reply, Request as Ask};
 use reverie_core::mesh::envelope;
 use reverie_core::mesh::message::{Content, Expected, Message, Nonce, Sync};
+use reverie_core::mesh::record::Fields;
 use reverie_core::mesh::round::{Outcome, Synced};
-use reverie_core::mesh::vector::VersionVector;
+use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::moment::Moment;
 
+use super::book::Histories;
 use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
 use super::peers::Asking;
@@ -23,8 +24,6 @@ use crate::net::{clock, counters};
 
 /// Bytes of an answer to a probe, the summary of some thousand authors included.
 const MAX_DIGESTS: usize = 1 << 20;
-/// Authors whose history is asked for anew at once.
-const MAX_ANEW: usize = 64;
 
 /// Pushes a page, merges what comes back, and says how it went.
 pub async fn push(net: &Arc<Net>, to: &NodeId) -> Outcome {
@@ -111,25 +110,42 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     net.book.heard(to, theirs.vector.clone(), answer.issued_at.as_millis().saturating_sub(middle));
     let their_vector = theirs.vector.clone();
     let they_have_more = theirs.more;
+    let came = came(&anew, &theirs.records);
     let merged = merge(net, &peer, theirs).await?;
     counters::add(&net.counters.records_taken, merged.taken.into());
-    let wanted = merged.wanted_anew.iter().take(MAX_ANEW).cloned().collect();
-    // Asked for once, and again only if the keeper still wants it.
-    let asks_again = net.book.set_anew(to, wanted, &anew);
+    let came_further = came != anew;
+    net.book.came_anew(to, &anew, if they_have_more { came } else { Histories::new() });
+    // What was just asked for would only bring the same; if it is still wanted, it comes with the next look.
+    let wanted: Vec<NodeId> = merged.wanted_anew.iter().filter(|author| !anew.contains_key(author)).cloned().collect();
+    let asks_again = !wanted.is_empty();
+    net.book.want_anew(to, wanted);
     let moved = before.as_ref().is_none_or(|before| !covers(before, &their_vector));
     Ok(Synced {
         taken: merged.taken,
         more: more || they_have_more || before.is_none() && !covers(&their_vector, &merged.vector) || asks_again,
-        progressed: merged.taken > 0 || moved,
+        progressed: merged.taken > 0 || moved || came_further || asks_again,
         equal: !more && !they_have_more && their_vector == merged.vector,
     })
 }
 
-/// What we have, but nothing of those whose whole history is wanted.
-fn since(vector: &VersionVector, anew: &BTreeSet<NodeId>) -> VersionVector {
+/// What we have, but of those whose whole history is wanted only what came of it.
+fn since(vector: &VersionVector, anew: &Histories) -> VersionVector {
     let mut since = vector.clone();
-    since.0.retain(|author, _| !anew.contains(author));
+    since.0.extend(anew.iter().map(|(author, came)| (author.clone(), *came)));
+    since.0.retain(|_, position| *position > Position::default());
     since
+}
+
+/// Up to where the histories that were asked for have come with these records: each author's ascend.
+fn came(asked: &Histories, records: &[Vec<u8>]) -> Histories {
+    let mut came = asked.clone();
+    for fields in records.iter().filter_map(|record| Fields::read(record).ok()) {
+        let author = fields.author.parse::<NodeId>().ok();
+        if let Some(known) = author.and_then(|author| came.get_mut(&author)) {
+            *known = fields.position.max(*known);
+        }
+    }
+    came
 }
 
 async fn records(net: &Net, since: VersionVector, max: usize) -> Result<Page, String> {
@@ -195,8 +211,7 @@ async fn try_probe(net: &Arc<Net>, to: &NodeId) -> Result<bool, String> {
             let (epoch, seq, digest) = written(*entry);
             theirs.get(author.as_str()).is_some_and(|theirs| (theirs.0, theirs.1) == (epoch, seq) && theirs.2 != digest)
         });
-        let differing: BTreeSet<_> = differing.map(|(author, _)| author).take(MAX_ANEW).collect();
-        net.book.set_anew(to, differing, &BTreeSet::new());
+        net.book.want_anew(to, differing.map(|(author, _)| author));
     }
     Ok(false)
 }

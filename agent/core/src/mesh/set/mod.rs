@@ -263,12 +263,10 @@ impl Set {
         self.entries.iter().map(|entry| &*entry.raw).filter(|raw| !raw.is_empty())
     }
 
-    /// What stands of an author, ascending, evidence of another history first: what a host asks for whose digest of the
-    /// author differs.
+    /// What stands of an author, ascending.
     pub fn history(&self, author: &NodeId) -> impl Iterator<Item = &[u8]> {
-        let evidence = self.evidence.get(author).into_iter().flat_map(|e| [&*e.first, &*e.second]);
         let standing = self.ledger(author).into_iter().flat_map(|ledger| ledger.after(Position::default()));
-        evidence.chain(standing.map(|(_, id)| &*self.entry(id).raw))
+        standing.map(|(_, id)| &*self.entry(id).raw)
     }
 
     /// Who is in the mesh and since when, by what was said; it does not depend on the time.
@@ -316,6 +314,13 @@ impl Set {
     pub(super) fn stamped_after(&self, wall: u64) -> impl Iterator<Item = &Entry> {
         let range = (std::ops::Bound::Excluded((wall, NONE)), std::ops::Bound::Unbounded);
         self.by_stamp.range(range).map(|&(_, id)| self.entry(id))
+    }
+
+    /// The greatest stamp up to `wall`, of what can be held back.
+    pub(super) fn newest_stamp(&self, wall: u64) -> Stamp {
+        let Some(&(newest, _)) = self.by_stamp.range(..=(wall, NONE)).next_back() else { return Stamp::default() };
+        let at_once = self.by_stamp.range((newest, 0)..=(newest, NONE));
+        at_once.map(|&(_, id)| self.entry(id).stamp).max().unwrap_or_default()
     }
 
     /// Entries under a key, and under others that share its hash.

@@ -1,7 +1,8 @@
 //! What another host lacks, in pages.
 
 use super::Set;
-use crate::mesh::record::Hash;
+use crate::id::NodeId;
+use crate::mesh::record::Fields;
 use crate::mesh::vector::{Position, VersionVector};
 
 /// Some of the records that a host lacks.
@@ -44,7 +45,9 @@ impl Set {
                         page.more = true;
                         return page;
                     }
-                    size += entry.raw.len();
+                    let evidence = self.evidence_between(&ledger.node, page.vector.get(&ledger.node), position, &page.vector);
+                    size += entry.raw.len() + evidence.iter().map(|raw| raw.len()).sum::<usize>();
+                    page.records.extend(evidence);
                     page.records.push(entry.raw.clone());
                     page.vector.advance(&ledger.node, position);
                     advanced = true;
@@ -67,29 +70,15 @@ impl Set {
         self.keys.introductions(self.node(author), kid).any(|(by, position)| vector.get(by) >= position)
     }
 
-    /// What stands of an author beyond `after`, in pages, for a host whose digest of the author differs.
-    pub fn history_page(&self, author: &crate::id::NodeId, after: Position, limit: usize) -> Page {
-        let mut page = Page::default();
-        let mut size = 0;
-        if let Some(evidence) = self.evidence.get(author).filter(|_| after == Position::default()) {
-            page.records.extend([evidence.first.clone(), evidence.second.clone()]);
-        }
-        for (position, id) in self.ledger(author).into_iter().flat_map(|ledger| ledger.after(after)) {
-            let raw = &self.entry(id).raw;
-            if size + raw.len() > limit && size > 0 && page.vector.get(author) != position {
-                page.more = true;
-                break;
-            }
-            size += raw.len();
-            page.records.push(raw.clone());
-            page.vector.advance(author, position);
-        }
-        page
-    }
-
-    /// Hashes of everything that stands of an author: what a host has that took the author's history.
-    pub fn hashes(&self, author: &crate::id::NodeId) -> Vec<Hash> {
-        let ledger = self.ledger(author).into_iter();
-        ledger.flat_map(|ledger| ledger.after(Position::default())).map(|(_, id)| self.entry(id).hash()).collect()
+    /// The proof that an author has two histories, if it lies there: it goes along at its place in the history, so that the
+    /// vector hides nothing. Of its records those whose key the host knows by then.
+    fn evidence_between(&self, author: &NodeId, after: Position, to: Position, known: &VersionVector) -> Vec<Box<[u8]>> {
+        let Some(evidence) = self.evidence.get(author).filter(|e| after < e.position && e.position <= to) else { return vec![] };
+        let has_key = |raw: &[u8]| {
+            let mut by = self.keys.introductions(author, Fields::read_filed(raw).kid);
+            by.any(|(by, position)| known.get(by) >= position)
+        };
+        let pair = [evidence.first.clone(), evidence.second.clone()];
+        pair.into_iter().filter(|raw| has_key(raw)).collect()
     }
 }

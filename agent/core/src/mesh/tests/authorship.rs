@@ -5,6 +5,19 @@ use crate::mesh::record::{Parsed, Stamp};
 use crate::moment::Moment;
 
 #[test]
+fn a_host_that_starts_again_writes_after_all_that_it_had_heard() {
+    let mut world = World::usual();
+    // Ahead of this host's clock, as far as that is allowed.
+    let ahead = Moment::from_millis(world.now.as_millis() + 20_000);
+    let pen = world.pens.get_mut("b").unwrap();
+    let said = pen.author.write(Collection::Clients, "c", Some(vec![0xa0]), ahead, &pen.signer).unwrap();
+    world.hear(&said.to_bytes());
+    world.arrive("a", "a");
+    world.write("a", Collection::Clients, "c", None);
+    assert_eq!(world.client("c"), None);
+}
+
+#[test]
 fn every_start_is_a_new_epoch_that_goes_on_from_the_last_record() {
     let mut world = World::usual();
     world.say("m", Collection::Lockouts, "x/m.example", &[0xa0]);

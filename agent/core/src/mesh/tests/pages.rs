@@ -1,4 +1,4 @@
-use super::kit::{Double, DoubleSigner, World, empty, node};
+use super::kit::{Double, DoubleSigner, World, empty, forge, node};
 use crate::mesh::collection::{Collection, Standing};
 use crate::mesh::set::{Refusal, Set};
 use crate::mesh::vector::VersionVector;
@@ -137,15 +137,36 @@ fn a_history_in_pages_mends_a_set_whose_vector_hides_a_gap() {
     let differing: Vec<_> = summary.iter().filter(|(node, line)| gaps.summary().get(*node) != Some(line)).collect();
     assert!(!differing.is_empty());
     for (author, _) in differing {
-        let mut after = Default::default();
+        let mut since = world.set.vector();
+        since.0.remove(author);
         loop {
-            let page = world.set.history_page(author, after, 500);
+            let page = world.set.since(&since, 500);
             gaps.load(&page.records);
-            after = page.vector.get(author);
+            since = page.vector;
             if !page.more {
                 break;
             }
         }
     }
     assert_eq!(gaps.digest(), world.set.digest());
+}
+
+#[test]
+fn the_proof_of_two_histories_goes_along_with_the_history() {
+    let mut world = world();
+    let one = world.whisper("m", Collection::Lockouts, "y/m.example", Some(b"\xa0".to_vec()));
+    let other = forge(&one, &DoubleSigner::named("m"), |record| record.statement.value = Some(b"\xa1\x00\x01".to_vec()));
+    world.hear(&one);
+    world.hear(&other);
+    let mut host = empty();
+    host.load(world.set.records());
+    assert_eq!((host.digest(), host.evidence().len()), (world.set.digest(), 0), "the loser stands nowhere");
+    let mut since = host.vector();
+    since.0.remove(&node("m"));
+    host.merge(&world.set.since(&since, usize::MAX).records, &Double);
+    assert_eq!((host.digest(), host.evidence()), (world.set.digest(), world.set.evidence()));
+    // A new host gets it as well.
+    let mut new = empty();
+    take_all(&world.set, &mut new, 2000);
+    assert_eq!((new.digest(), new.evidence()), (world.set.digest(), world.set.evidence()));
 }
