@@ -50,6 +50,7 @@ class Author:
             "kid": cms.kid(cms.point(self.key.public_key())),
             "position": [self.epoch, self.seq],
             "prev": self.prev,
+            "before": [0, 0],
             "stamp": [int(time.time() * 1000), 0],
         }
         fields.update(changed)

@@ -15,6 +15,7 @@ use reverie_core::moment::Moment;
 
 use super::replica::Replica;
 use super::stand_in::{Key, Operations};
+use super::world::name;
 
 /// A page, in bytes: small, so that runs have pages.
 const PAGE: usize = 8 << 10;
@@ -136,22 +137,29 @@ impl Replica for Member {
     fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool) {
         let mut page = self.set.since(vector, PAGE);
         page.records.extend(self.smuggled[to % 2].iter().cloned());
+        page.records.extend(self.set.evidence().get(&name(to)).into_iter().flat_map(|two| [two.first.clone(), two.second.clone()]));
         (page.records, page.more)
     }
 
-    fn merge(&mut self, now: Moment, records: &[Self::Record], theirs: &Self::Vector) -> u32 {
+    fn merge(&mut self, now: Moment, records: &[Self::Record]) -> u32 {
+        for record in records.iter().filter_map(|record| Parsed::new(record).ok()) {
+            let foreign = *record.author() == self.node && self.author.is_foreign_record(record.position(), &record.hash());
+            if foreign && self.set.keys().verify(record.clone(), &Operations).is_ok() {
+                self.author.stop(record.position());
+            }
+        }
         let merge = self.set.merge(records, &Operations);
         for record in &merge.taken {
             self.author.hear(record.fields().unwrap().stamp, now);
-            if *record.author() == self.node {
-                self.author.hear_own(record.position());
-            }
         }
-        self.author.hear_own(theirs.get(&self.node));
         if !merge.taken.is_empty() {
             self.changed();
         }
         u32::try_from(merge.taken.len()).unwrap()
+    }
+
+    fn is_claimed(&self, theirs: &Self::Vector) -> bool {
+        self.author.cloned().is_none() && self.author.is_foreign(theirs.get(&self.node))
     }
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {

@@ -246,6 +246,7 @@ impl Mesh {
             kid: Key::of(name(victim).as_str(), 0).public_key().kid(),
             position: Position { seq: position.seq + 1, ..position },
             prev,
+            before: Position::default(),
             stamp: Default::default(),
             value: evil("forged"),
         };

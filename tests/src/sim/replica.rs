@@ -19,7 +19,9 @@ pub trait Replica {
     /// A page of what somebody with that vector lacks, and whether there is more.
     fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool);
     /// How many were new.
-    fn merge(&mut self, now: Moment, records: &[Self::Record], theirs: &Self::Vector) -> u32;
+    fn merge(&mut self, now: Moment, records: &[Self::Record]) -> u32;
+    /// Whoever has that claims to have records of ours that we never wrote.
+    fn is_claimed(&self, theirs: &Self::Vector) -> bool;
     /// `a` has nothing that `b` lacks.
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool;
     /// Entries of a vector, for sizes.
@@ -96,7 +98,7 @@ impl Replica for Plain {
         (lacking.collect(), false)
     }
 
-    fn merge(&mut self, _: Moment, records: &[Self::Record], _: &Self::Vector) -> u32 {
+    fn merge(&mut self, _: Moment, records: &[Self::Record]) -> u32 {
         let mut taken = 0;
         for (author, number) in records {
             if *number == self.heard[*author] + 1 {
@@ -105,6 +107,10 @@ impl Replica for Plain {
             }
         }
         taken
+    }
+
+    fn is_claimed(&self, _: &Self::Vector) -> bool {
+        false
     }
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {

@@ -376,7 +376,8 @@ impl<R: Replica> World<R> {
                 let answer = Pages { vector: ours.clone(), records: Rc::new(records), more };
                 let equal = !page.more && !answer.more && R::covers(&ours, &page.vector);
                 self.send(to, from, Packets::Answer { exchange, page: answer });
-                self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound { taken, equal }));
+                let asks = self.hosts[to].differing.contains(&from);
+                self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound { taken, equal, asks }));
             }
             Packets::Answer { exchange, page } => {
                 let Some(Pushed { before, more: sent_more, anew }) = self.hosts[to].pushed.remove(&exchange) else { return };
@@ -431,7 +432,10 @@ impl<R: Replica> World<R> {
     fn merge(&mut self, host: usize, from: usize, page: &Page<R>) -> u32 {
         let now = self.moment(host);
         self.remember(host, from, page.vector.clone());
-        let taken = self.hosts[host].replica.merge(now, &page.records, &page.vector);
+        let taken = self.hosts[host].replica.merge(now, &page.records);
+        if self.hosts[host].replica.is_claimed(&page.vector) {
+            self.hosts[host].differing.insert(from);
+        }
         self.refresh_peers(host);
         taken
     }

@@ -2,13 +2,15 @@
 
 mod sweep;
 
+use std::collections::VecDeque;
+
 pub use sweep::{Again, Sweep};
 
 use super::collection::Collection;
 use super::crypto::{CryptoFailure, Kid, Signer};
 use super::record::{Hash, MAX_KEY, Record, Stamp, Statement};
 use super::set::Set;
-use super::vector::Position;
+use super::vector::{MAX_SEQ, Position};
 use super::view::MAX_AHEAD_MS;
 use crate::id::NodeId;
 use crate::moment::Moment;
@@ -30,6 +32,9 @@ pub enum CannotWrite {
     Crypto(#[from] CryptoFailure),
 }
 
+/// So many hashes of our newest records are remembered.
+const REMEMBERED: usize = 1024;
+
 /// Our own history's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
@@ -37,21 +42,29 @@ pub struct Author {
     position: Position,
     prev: Hash,
     clock: Stamp,
-    /// The last position of ours before this epoch, as far as our store knows.
+    /// The last position of ours before this epoch, as far as we know.
     before: Position,
+    /// Of this epoch's newest records, the last at the end.
+    written: VecDeque<Hash>,
     /// The greatest position of ours that others know and we do not.
     cloned: Option<Position>,
 }
 
 impl Author {
-    /// At every start: a new epoch, after everything of ours in the store.
+    /// A new epoch, after everything of ours in the set.
     pub fn start(node: NodeId, set: &Set, now: Moment) -> Self {
+        Self::start_after(node, set, Position::default(), now)
+    }
+
+    /// At every start: a new epoch, after everything of ours in the set, and after the last position that is stored beside it.
+    pub fn start_after(node: NodeId, set: &Set, last: Position, now: Moment) -> Self {
         let mut author = Self {
             node,
-            position: Position::default(),
+            position: last,
             prev: [0; 32],
             clock: Stamp::default(),
             before: Position::default(),
+            written: VecDeque::new(),
             cloned: None,
         };
         // What it heard before it stopped: else it might lose against what it meant to replace.
@@ -60,12 +73,22 @@ impl Author {
         author
     }
 
-    fn begin(&mut self, set: &Set, now: Moment) {
+    /// A new epoch: whether the last positions of this one are taken is not known.
+    pub fn begin(&mut self, set: &Set, now: Moment) {
         let (last, prev) = set.head(&self.node);
-        let last_epoch = last.epoch.max(self.position.epoch);
-        self.position = Position { epoch: millis(now).max(last_epoch.saturating_add(1)), seq: 0 };
+        let last = last.max(self.position).max(self.before);
+        self.before = last;
+        self.position = Position { epoch: millis(now).max(last.epoch.saturating_add(1)), seq: 0 };
         self.prev = prev;
-        self.before = last.max(self.cloned.take().unwrap_or_default());
+        self.written.clear();
+    }
+
+    /// An administrator says that this is the host that goes on: a new epoch, beyond everything heard of ours. Whatever else
+    /// turns up from before it was ours.
+    pub fn resume(&mut self, set: &Set, now: Moment) {
+        self.position = self.position.max(self.cloned.take().unwrap_or_default());
+        self.begin(set, now);
+        self.before = Position { epoch: self.position.epoch - 1, seq: MAX_SEQ };
     }
 
     /// Who we are.
@@ -134,12 +157,17 @@ impl Author {
             kid,
             position,
             prev: self.prev,
+            before: self.before,
             stamp,
             value,
         };
         let hash = statement.hash();
         let record = statement.sign(signer)?;
         (self.position, self.prev) = (position, hash);
+        if self.written.len() == REMEMBERED {
+            self.written.pop_front();
+        }
+        self.written.push_back(hash);
         Ok(record)
     }
 
@@ -159,29 +187,28 @@ impl Author {
         near
     }
 
-    /// Hears of a position of ours, in a vector or as a record. One that we did not write means that someone else writes as
-    /// us, or that we were restored: we stop. It lies beyond our last, or in an epoch before this one beyond what our store
-    /// knew when this one began: a restored host is always in a later epoch than what it lost. `true` if that was news.
-    pub fn hear_own(&mut self, position: Position) -> bool {
-        let lost = position.epoch < self.position.epoch && position > self.before;
-        let news = (lost || position > self.position) && self.cloned.is_none_or(|known| position > known);
-        if news {
-            self.cloned = Some(position);
-        }
-        news
+    /// Whether we never wrote at that position: it lies beyond our last, or in an epoch before this one beyond what was known
+    /// when this one began: a restored host is always in a later epoch than what it lost.
+    pub fn is_foreign(&self, position: Position) -> bool {
+        position > self.position || (position.epoch < self.position.epoch && position > self.before)
+    }
+
+    /// Whether we never wrote that record of ours, also if we wrote another at its position.
+    pub fn is_foreign_record(&self, position: Position, hash: &Hash) -> bool {
+        let back = self.position.seq.checked_sub(position.seq).and_then(|back| usize::try_from(back).ok());
+        let ours = back.filter(|_| position.epoch == self.position.epoch);
+        let ours = ours.and_then(|back| self.written.len().checked_sub(back + 1)).and_then(|place| self.written.get(place));
+        self.is_foreign(position) || ours.is_some_and(|ours| ours != hash)
+    }
+
+    /// Someone else writes as us, or we were restored: we stop writing. `position` is one that we never wrote.
+    pub fn stop(&mut self, position: Position) {
+        self.cloned = self.cloned.max(Some(position));
     }
 
     /// Whether we stopped writing, and because of which position.
     pub fn cloned(&self) -> Option<Position> {
         self.cloned
-    }
-
-    /// An administrator says that this is the host that goes on: a new epoch, beyond everything heard of ours.
-    pub fn resume(&mut self, set: &Set, now: Moment) {
-        if let Some(heard) = self.cloned {
-            self.position = self.position.max(heard);
-        }
-        self.begin(set, now);
     }
 }
 

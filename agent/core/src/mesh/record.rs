@@ -61,11 +61,15 @@ pub struct Statement {
     #[n(5)]
     #[cbor(with = "minicbor::bytes")]
     pub prev: Hash,
-    /// When, by a hybrid logical clock.
+    /// The last position of the author's earlier epochs that it knew of when this one began; zeros if there was none. One
+    /// beyond it, in an earlier epoch, was written by another copy of the author, or by itself before it was restored.
     #[n(6)]
+    pub before: Position,
+    /// When, by a hybrid logical clock.
+    #[n(7)]
     pub stamp: Stamp,
     /// The value, CBOR as [`super::collection`] says, at most [`MAX_VALUE`] bytes; `None` is a tombstone.
-    #[n(7)]
+    #[n(8)]
     #[cbor(with = "minicbor::bytes")]
     pub value: Option<Vec<u8>>,
 }
@@ -104,7 +108,7 @@ pub enum Malformed {
     /// A tombstone where nothing is ever withdrawn.
     #[error("records of this collection are never withdrawn")]
     Tombstone,
-    /// Epochs and sequence numbers begin at 1; only the very first record may have no predecessor.
+    /// Epochs and sequence numbers begin at 1 and have an end; what was before lies in an earlier epoch.
     #[error("the record's position is not one")]
     Position,
     /// A floor at or above its own position.

@@ -19,6 +19,11 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// The last epoch, at the end of the year 2199: nobody can stand where nothing lies beyond.
+pub const MAX_EPOCH: u64 = 7_258_118_399_999;
+/// The last sequence number of an epoch.
+pub const MAX_SEQ: u64 = (1 << 48) - 1;
+
 /// Authors in one vector, as it is read from outside.
 pub const MAX_AUTHORS: usize = 16_384;
 

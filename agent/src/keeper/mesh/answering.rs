@@ -60,12 +60,19 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
         Request::OpenEnvelope { kem_kid, ciphertext, wrapped_key } => mesh.open_envelope(&kem_kid, &ciphertext, &wrapped_key),
         Request::Merge { from, records, vector, more: _ } => {
             let reply = merging::merge(keeper, Handed { from, records, vector }).await;
-            mesh.heard.notify_waiters();
+            if let Reply::Merged(merged) = &reply
+                && !merged.wanted_anew.contains(&keeper.host.node_id)
+            {
+                mesh.settled.end();
+            }
             reply
         }
-        Request::Records { since, limit } => {
+        Request::Records { to, since, limit } => {
             let limit = usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE);
-            let (records, _, more) = mesh.records(&since.unwrap_or_default(), limit);
+            let mut records = mesh.evidence_for(&to);
+            let limit = limit.saturating_sub(records.iter().map(Vec::len).sum());
+            let (lacking, _, more) = mesh.records(&since.unwrap_or_default(), limit);
+            records.extend(lacking);
             Reply::Page(Page { records, more })
         }
         Request::Summary => {

@@ -104,7 +104,6 @@ pub async fn resume(keeper: &Keeper, mut change: Change) -> Result<(), MeshError
     let mut held = keeper.mesh.change();
     held.phase = Phase::In;
     if let Some(core) = &mut held.core {
-        core.before = core.before.max(core.own());
         core.author = author;
         core.settle();
     }
@@ -176,13 +175,10 @@ async fn enter_in_turn(
         let author = author.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(MeshError::Refused(format!("{author}: {why}")));
     }
-    let mut author = Author::start(node.clone(), &set, now);
     let known = keeper.mesh.read().core.as_ref().map_or(Position::default(), |core| core.author.position());
-    let before = known.max(set.heard(&node));
-    if author.position().epoch <= before.epoch {
-        author.hear_own(Position { epoch: before.epoch, seq: u64::MAX });
-        author.resume(&set, now);
-    }
+    let mut author = Author::start_after(node.clone(), &set, known, now);
+    // Whatever a host of this name said before came from one that is no more.
+    author.resume(&set, now);
     let ours = drafts.into_iter().map(|draft| {
         let record = author.write(draft.collection, &draft.key, draft.value, now, &ring.current.signing)?;
         Parsed::new(&record.to_bytes()).map_err(|why| MeshError::Refused(why.to_string()))
@@ -192,7 +188,7 @@ async fn enter_in_turn(
         set.take(record.clone().trusted());
     }
     let mesh = rows::mesh_id(keeper.host.trust_domain.as_str(), set.anchor());
-    let mut core = Core { mesh, node, set, author, before, rows: Index::default(), unsaved: vec![], durable: Default::default() };
+    let mut core = Core { mesh, node, set, author, rows: Index::default(), unsaved: vec![], durable: Default::default() };
     let (drop, first) = match &keeper.mesh.read().core {
         Some(old) => (old.rows.all(), old.rows.next()),
         None => (vec![], 0),
@@ -218,6 +214,7 @@ async fn enter_in_turn(
     std::mem::drop(held);
     keeper.alarms.clear(super::noticing::EVICTED);
     keeper.alarms.clear(super::CLONED);
+    keeper.mesh.settled.end();
     keeper.mesh.publish();
     keeper.mesh.wanted.notify_one();
     Ok(committed)

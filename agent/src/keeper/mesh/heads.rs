@@ -14,18 +14,12 @@ use crate::keeper::state::Change;
 const EVERY: Duration = Duration::from_secs(60);
 /// How often is looked whether tombstones can go.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
-/// How long a host that knows others waits for the first of them after its start: what they have of its records shows whether
-/// it was restored, and a record of a new epoch would hide that.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keeps our own record and audit head up to date. Never ends.
 pub async fn run(keeper: Arc<Keeper>) {
-    let (mut settled, mut collected) = (false, Instant::now());
+    let mut collected = Instant::now();
     loop {
-        if !settled && keeper.mesh.state().is_in() {
-            wait_for_others(&keeper).await;
-            settled = true;
-        }
+        keeper.mesh.settled.wait().await;
         if matches!(keeper.mesh.state(), MeshState::Member | MeshState::Authority)
             && let Err(error) = tell(&keeper).await
         {
@@ -43,13 +37,6 @@ pub async fn run(keeper: Arc<Keeper>) {
             () = tokio::time::sleep(EVERY) => {}
             () = keeper.mesh.own_due.notified() => {}
         }
-    }
-}
-
-async fn wait_for_others(keeper: &Keeper) {
-    let others = keeper.mesh.look(|view| view.members().hosts().values().filter(|host| host.standing.is_some()).count());
-    if others.unwrap_or_default() > 1 {
-        let _ = tokio::time::timeout(PATIENCE, keeper.mesh.heard.notified()).await;
     }
 }
 

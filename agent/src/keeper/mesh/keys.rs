@@ -142,7 +142,7 @@ pub(super) fn load(state: &State) -> Result<Option<Arc<Ring>>, MeshError> {
 /// on the next signs records. Connections and envelopes follow with [`speak_with_newest`]. Keys, records, `change` and its events become durable together.
 pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, MeshError> {
     let mesh = &keeper.mesh;
-    let turn = mesh.turn().await;
+    let turn = mesh.turn_to_write().await;
     let now = clock::now();
     let ring = mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let next = Pair::generate(now)?;
@@ -166,7 +166,7 @@ pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, Me
 /// Everyone knows the newest pair, or had the time to: it is the one to speak with.
 pub(super) async fn speak_with_newest(keeper: &Keeper, mut change: Change) -> Result<(), MeshError> {
     let mesh = &keeper.mesh;
-    let turn = mesh.turn().await;
+    let turn = mesh.turn_to_write().await;
     let ring = mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let ring = Arc::new(Ring { speaking: Arc::clone(&ring.current), ..Ring::clone(&ring) });
     change.writes.push(ring.write()?);

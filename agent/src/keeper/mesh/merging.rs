@@ -11,7 +11,7 @@ use reverie_core::ipc::net::{Merged, Reply};
 use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::record::{Hash, Parsed, Verified};
 use reverie_core::mesh::set::{Keys, Merge, Refusal};
-use reverie_core::mesh::vector::VersionVector;
+use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use reverie_crypto::aws::Aws;
@@ -205,7 +205,7 @@ fn finish(
 impl Core {
     fn take_all(&mut self, handed: &Handed, verified: &VerifiedRecords, now: Moment) -> Taken {
         let forks_before: Vec<NodeId> = self.set.evidence().keys().cloned().collect();
-        let own_unknown = self.own_unknown(handed);
+        let unknown = self.unknown_of_ours(handed);
         let merge = self.set.merge_with(&handed.records, |keys, asked| {
             let known = |parsed: &Parsed| verified.get(&parsed.hash()).is_some_and(|known| known.bytes() == parsed.bytes());
             let (mut answers, mut rest, mut places) = (vec![], vec![], vec![]);
@@ -229,17 +229,14 @@ impl Core {
                 self.author.hear(fields.stamp, now);
             }
         }
-        let own_unknown = own_unknown || merge.taken.iter().any(|parsed| *parsed.author() == self.node);
-        if own_unknown {
+        let own_unknown = unknown.is_some();
+        if let Some(position) = unknown {
             // So that a new epoch lies beyond.
-            let heard = merge.taken.iter().filter(|parsed| *parsed.author() == self.node).map(Parsed::position).max();
-            if let Some(position) = heard {
-                self.author.hear_own(position);
-            }
+            self.author.stop(position);
         }
         let mut wanted_anew: Vec<NodeId> = merge.forks.iter().filter(|fork| !forks_before.contains(fork)).cloned().collect();
         // Only a claim, until a record shows it.
-        if self.is_foreign(handed.vector.get(&self.node)) && !own_unknown && !wanted_anew.contains(&self.node) {
+        if self.author.is_foreign(handed.vector.get(&self.node)) && !own_unknown && !wanted_anew.contains(&self.node) {
             wanted_anew.push(self.node.clone());
         }
         let (file, drop) = self.rows_of(&merge);
@@ -259,17 +256,14 @@ impl Core {
         (file, drop)
     }
 
-    /// A position of ours that we never wrote.
-    fn is_foreign(&self, position: reverie_core::mesh::vector::Position) -> bool {
-        let ours = self.author.position();
-        position > self.before && (position.epoch != ours.epoch || position.seq > ours.seq)
-    }
-
-    /// A record of ours, validly signed, that we never wrote: also one that a later one would hide.
-    fn own_unknown(&self, handed: &Handed) -> bool {
-        handed.records.iter().filter_map(|record| Parsed::new(record).ok()).any(|parsed| {
-            *parsed.author() == self.node && self.is_foreign(parsed.position()) && self.set.keys().verify(parsed, &Aws).is_ok()
-        })
+    /// The last position of records of ours, validly signed, that we never wrote; also of those that a later one would hide.
+    fn unknown_of_ours(&self, handed: &Handed) -> Option<Position> {
+        let records = handed.records.iter().filter_map(|record| Parsed::new(record).ok());
+        let foreign = records.filter(|parsed| {
+            *parsed.author() == self.node && self.author.is_foreign_record(parsed.position(), &parsed.hash())
+        });
+        let valid = foreign.filter_map(|parsed| self.set.keys().verify(parsed, &Aws).ok());
+        valid.map(|verified| verified.parsed().position()).max()
     }
 }
 

@@ -33,6 +33,7 @@ mod noticing;
 mod overlap;
 pub mod renewal;
 mod rows;
+mod settling;
 mod situation;
 mod statements;
 pub mod status;
@@ -92,8 +93,9 @@ pub struct Mesh {
     wanted: Notify,
     /// Our own record or audit head may be another.
     own_due: Notify,
-    /// Somebody's records were merged.
-    heard: Notify,
+    /// Whether this start is over: what others have of our records shows whether this host was restored, and what is written
+    /// before that is known could hide it.
+    settled: settling::Settled,
     tasks: tasks::Tasks,
     affairs: affairs::Affairs,
     unacknowledged: Mutex<metrics::Unacknowledged>,
@@ -131,8 +133,6 @@ struct Core {
     node: NodeId,
     set: Set,
     author: Author,
-    /// Our greatest position before the epoch that `author` writes in.
-    before: Position,
     rows: rows::Index,
     /// Taken, and not durable: the store failed. Goes with the next change.
     unsaved: Vec<(u64, Vec<u8>)>,
@@ -238,6 +238,7 @@ impl Mesh {
     pub async fn open(state: &State, host: &Host, now: Moment) -> Result<Self, MeshError> {
         let held = rows::load(state, &host.node_id, now).await?;
         let topology = topology::Known::load(state)?;
+        let settled = settling::Settled::at_start(held.core.as_ref().map(|core| View::of(&core.set, now)).as_ref());
         let noticed = held.core.as_ref().map(|core| noticing::Noticed::at_start(&View::of(&core.set, now))).unwrap_or_default();
         Ok(Self {
             keeper: OnceLock::new(),
@@ -248,7 +249,7 @@ impl Mesh {
             due: Notify::new(),
             wanted: Notify::new(),
             own_due: Notify::new(),
-            heard: Notify::new(),
+            settled,
             tasks: tasks::Tasks::default(),
             affairs: affairs::Affairs::default(),
             unacknowledged: Mutex::default(),
@@ -275,6 +276,12 @@ impl Mesh {
 
     async fn turn(&self) -> Turn {
         Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// A turn to say something.
+    async fn turn_to_write(&self) -> Turn {
+        self.settled.wait().await;
+        self.turn().await
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
@@ -332,6 +339,13 @@ impl Mesh {
         let Some(core) = &held.core else { return (vec![], since.clone(), false) };
         let page = core.set.since(since, limit);
         (page.records.into_iter().map(Vec::from).collect(), page.vector, page.more)
+    }
+
+    /// Two records of a host that cannot both be in one history, if there are: it is to know.
+    fn evidence_for(&self, node: &NodeId) -> Vec<Vec<u8>> {
+        let held = self.read();
+        let evidence = held.core.as_ref().and_then(|core| core.set.evidence().get(node));
+        evidence.map(|two| vec![two.first.to_vec(), two.second.to_vec()]).unwrap_or_default()
     }
 
     /// Has net do something, and waits for its report until `deadline` has passed.

@@ -162,20 +162,13 @@ pub(super) async fn load(state: &State, node: &NodeId, now: Moment) -> Result<He
     let mut set = Set::new(Anchor { node: founder, key }, Limits::default());
     let rows = read_records(state, &mut set)?;
     let own: Own = stored(state, OWN)?.unwrap_or_default();
-    let mut author = Author::start(node.clone(), &set, now);
-    let before = own.position.max(set.heard(node));
-    if author.position().epoch <= before.epoch {
-        // The clock stands before our last epoch.
-        author.hear_own(Position { epoch: before.epoch, seq: u64::MAX });
-        author.resume(&set, now);
-    }
+    let author = Author::start_after(node.clone(), &set, own.position, now);
     state.commit(Change { writes: vec![Own { position: author.position() }.write()?], events: vec![] }).await?;
     let mut core = Core {
         mesh: membership.mesh,
         node: node.clone(),
         set,
         author,
-        before,
         rows,
         unsaved: vec![],
         durable: Default::default(),

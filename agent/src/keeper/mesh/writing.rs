@@ -54,7 +54,7 @@ impl Signed {
 
 /// Says `drafts`, in that order, together with the caller's own `change`: all of it becomes durable, or nothing.
 pub async fn write(keeper: &Keeper, drafts: Vec<Draft>, change: Change) -> Result<Committed, MeshError> {
-    let turn = keeper.mesh.turn().await;
+    let turn = keeper.mesh.turn_to_write().await;
     let pair = {
         let held = keeper.mesh.read();
         Arc::clone(&held.keys.as_ref().ok_or(MeshError::NotIn("none"))?.current)
@@ -139,9 +139,8 @@ async fn write_in_turn(
             core.unsaved = unsaved;
             records.iter().for_each(|record| core.rows.displace(&record.hash()));
             // Whether these positions are taken is not known: they are left, and a new epoch begun.
-            core.before = core.before.max(author.position());
             core.author = author;
-            core.author.resume(&core.set, clock::now());
+            core.author.begin(&core.set, clock::now());
             Err(error.into())
         }
     }

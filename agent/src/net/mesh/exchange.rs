@@ -18,7 +18,7 @@ use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
 use super::peers::Asking;
 use super::state::Net;
-use super::{MERGE, RECORDS, covers, page_limit, sealing};
+use super::{MAX_ANEW, MERGE, RECORDS, covers, page_limit, sealing};
 use crate::net::http::message_of;
 use crate::net::{clock, counters};
 
@@ -80,7 +80,7 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let limit = peer.known().settings.max_message as usize;
     let before = net.book.vector(to);
     let page = match &before {
-        Some(vector) => records(net, vector.clone(), limit).await?,
+        Some(vector) => records(net, to, vector.clone(), limit).await?,
         // The answer tells what it has.
         None => Page::default(),
     };
@@ -148,8 +148,8 @@ fn came(asked: &Histories, records: &[Vec<u8>]) -> Histories {
     came
 }
 
-async fn records(net: &Net, since: VersionVector, max: usize) -> Result<Page, String> {
-    match net.keeper.ask(&Ask::Records { since: Some(since), limit: page_limit(max) }, RECORDS).await {
+async fn records(net: &Net, to: &NodeId, since: VersionVector, max: usize) -> Result<Page, String> {
+    match net.keeper.ask(&Ask::Records { to: to.clone(), since: Some(since), limit: page_limit(max) }, RECORDS).await {
         Ok(Reply::Page(page)) => Ok(page),
         Ok(other) => Err(format!("the keeper gave no records: {other:?}")),
         Err(error) => Err(error.to_string()),

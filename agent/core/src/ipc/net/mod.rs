@@ -66,6 +66,8 @@ pub enum Request {
     },
     /// The records that a host with that vector lacks, admissions and keys first, then by author and position.
     Records {
+        /// To whom they go: of two histories of its own it hears first.
+        to: NodeId,
         /// `None`: everything.
         since: Option<VersionVector>,
         /// At most so many bytes.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{Hash, MAX_KEY, MAX_RECORD, MAX_VALUE, Malformed, Stamp, Statement};
 use crate::mesh::collection::{Collection, Floor};
 use crate::mesh::crypto::Kid;
-use crate::mesh::vector::Position;
+use crate::mesh::vector::{MAX_EPOCH, MAX_SEQ, Position};
 
 /// A record's fields, borrowed from its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Fields<'a> {
     pub position: Position,
     /// Hash of the author's statement before.
     pub prev: &'a Hash,
+    /// The last position of the author's earlier epochs that it knew of.
+    pub before: Position,
     /// When.
     pub stamp: Stamp,
     /// The value; `None` is a tombstone.
@@ -51,12 +53,14 @@ impl<'a> Fields<'a> {
         let position = Position { epoch: rest.head(UNSIGNED)?, seq: rest.head(UNSIGNED)? };
         let prev = rest.fixed::<32>()?;
         rest.exactly(ARRAY, 2)?;
+        let before = Position { epoch: rest.head(UNSIGNED)?, seq: rest.head(UNSIGNED)? };
+        rest.exactly(ARRAY, 2)?;
         let wall = rest.head(UNSIGNED)?;
         let counter = u32::try_from(rest.head(UNSIGNED)?).map_err(|_| Malformed::NotDeterministic)?;
         // A tombstone ends before the value: trailing absences are not written.
         let value = match members {
-            7 => None,
-            8 => Some(rest.bytes(MAX_VALUE)?),
+            8 => None,
+            9 => Some(rest.bytes(MAX_VALUE)?),
             _ => return Err(Malformed::NotDeterministic),
         };
         let statement = &begun[..begun.len() - rest.0.len()];
@@ -65,7 +69,7 @@ impl<'a> Fields<'a> {
             return Err(Malformed::NotDeterministic);
         }
         let stamp = Stamp { wall, counter };
-        Ok(Self { statement, collection, key, author, kid, position, prev, stamp, value, signature })
+        Ok(Self { statement, collection, key, author, kid, position, prev, before, stamp, value, signature })
     }
 
     /// What was read before it was filed. Reads as the void record if it no longer does, which it always will.
@@ -78,6 +82,7 @@ impl<'a> Fields<'a> {
             kid: Kid([0; 20]),
             position: Position { epoch: 0, seq: 0 },
             prev: &[0; 32],
+            before: Position::default(),
             stamp: Stamp { wall: 0, counter: 0 },
             value: None,
             signature: &[0; 64],
@@ -98,6 +103,7 @@ impl<'a> Fields<'a> {
             kid: self.kid,
             position: self.position,
             prev: *self.prev,
+            before: self.before,
             stamp: self.stamp,
             value: self.value.map(<[u8]>::to_vec),
         })
@@ -105,7 +111,8 @@ impl<'a> Fields<'a> {
 
     /// What no set could ever take, by the bytes alone.
     pub(super) fn check(&self) -> Result<(), Malformed> {
-        if self.position.epoch == 0 || self.position.seq == 0 {
+        let is_one = (1..=MAX_EPOCH).contains(&self.position.epoch) && (1..=MAX_SEQ).contains(&self.position.seq);
+        if !is_one || self.before.epoch >= self.position.epoch || self.before.seq > MAX_SEQ {
             return Err(Malformed::Position);
         }
         if self.key.is_empty() || !self.collection.fits_key(self.key, self.author) {
@@ -202,7 +209,7 @@ fn write_sized(bytes: &mut Vec<u8>, major: u8, content: &[u8]) {
 }
 
 pub(super) fn write_statement(bytes: &mut Vec<u8>, statement: &Statement) {
-    write_head(bytes, ARRAY, 7 + u64::from(statement.value.is_some()));
+    write_head(bytes, ARRAY, 8 + u64::from(statement.value.is_some()));
     write_head(bytes, UNSIGNED, statement.collection.number());
     write_sized(bytes, TEXT, statement.key.as_bytes());
     write_sized(bytes, TEXT, statement.author.as_str().as_bytes());
@@ -211,6 +218,9 @@ pub(super) fn write_statement(bytes: &mut Vec<u8>, statement: &Statement) {
     write_head(bytes, UNSIGNED, statement.position.epoch);
     write_head(bytes, UNSIGNED, statement.position.seq);
     write_sized(bytes, BYTES, &statement.prev);
+    write_head(bytes, ARRAY, 2);
+    write_head(bytes, UNSIGNED, statement.before.epoch);
+    write_head(bytes, UNSIGNED, statement.before.seq);
     write_head(bytes, ARRAY, 2);
     write_head(bytes, UNSIGNED, statement.stamp.wall);
     write_head(bytes, UNSIGNED, u64::from(statement.stamp.counter));

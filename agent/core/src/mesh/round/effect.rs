@@ -87,6 +87,8 @@ pub struct Inbound {
     pub taken: u32,
     /// With our answer the peer has what we have: its vector is ours. What was to be pushed there need not be.
     pub equal: bool,
+    /// We want something of the peer that only a message of ours can ask for.
+    pub asks: bool,
 }
 
 /// A peer by the membership protocol.

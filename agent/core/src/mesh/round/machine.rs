@@ -126,6 +126,10 @@ impl Round {
             if inbound.equal {
                 peer.owed = None;
             }
+            if inbound.asks {
+                peer.owe(Owed::Push);
+                self.enqueue(place);
+            }
         }
         self.note_taken(now, from, inbound.taken);
         self.settle(now);

@@ -68,13 +68,13 @@ fn beyond_sixteen_hosts_twice_the_logarithm_is_told() {
 fn what_a_peer_told_is_forwarded_among_many_but_never_back() {
     for teller in 1..40 {
         let mut round = among(40);
-        round.handle_merged(at(5), &node(teller), Inbound { taken: 1, equal: true });
+        round.handle_merged(at(5), &node(teller), Inbound { taken: 1, equal: true, asks: false });
         let told = exchanges(&mut round);
         assert_eq!(told.len(), 8);
         assert!(told.iter().all(|(to, ..)| *to != node(teller)));
     }
     let mut round = among(10);
-    round.handle_merged(at(5), &node(3), Inbound { taken: 1, equal: true });
+    round.handle_merged(at(5), &node(3), Inbound { taken: 1, equal: true, asks: false });
     assert_eq!(exchanges(&mut round), [], "among few the author tells everyone");
 }
 

@@ -107,6 +107,11 @@ impl Ledger {
         self.order.range(range).copied()
     }
 
+    /// The entry before `position`.
+    pub(super) fn last_below(&self, position: Position) -> Option<(Position, u32)> {
+        self.order.range(..(position, 0)).next_back().copied()
+    }
+
     /// The greatest position held.
     pub(super) fn last(&self) -> Option<(Position, u32)> {
         self.order.last().copied()

@@ -98,7 +98,8 @@ impl Set {
         None
     }
 
-    /// Two statements at one position, or a next one that names another predecessor than the one held.
+    /// Two statements at one position, a next one that names another predecessor than the one held, or one in an earlier epoch
+    /// that a later epoch does not know of.
     fn look_for_fork(&mut self, author: u32, parsed: &Parsed, fields: &Fields<'_>) -> bool {
         let ledger = &self.ledgers[author as usize];
         let rival = ledger.at(parsed.position).next();
@@ -110,11 +111,23 @@ impl Set {
         let after = Position { seq: parsed.position.seq.saturating_add(1), ..parsed.position };
         let names = |id: &u32| after != parsed.position && *self.entry(*id).fields().prev != parsed.hash;
         let proof = rival.or_else(|| ledger.at(before).next().filter(named)).or_else(|| ledger.at(after).next().filter(names));
-        let Some(proof) = proof else { return false };
+        let Some(proof) = proof.or_else(|| self.between_epochs(ledger, parsed, fields)) else { return false };
         let proof = self.entry(proof);
         let (position, raw) = (proof.position.min(parsed.position), proof.raw.clone());
         self.keep_evidence(&parsed.author, position, raw, parsed.raw.clone());
         true
+    }
+
+    /// A record in an earlier epoch beyond what this one's author knew when its epoch began, or one of a later epoch that began
+    /// without knowing this one. Of earlier epochs the last is looked at, of the next one its first.
+    fn between_epochs(&self, ledger: &Ledger, parsed: &Parsed, fields: &Fields<'_>) -> Option<u32> {
+        let begun = Position { epoch: parsed.position.epoch, seq: 0 };
+        let earlier = ledger.last_below(begun).filter(|(position, _)| *position > fields.before).map(|(_, id)| id);
+        let next = Position { epoch: parsed.position.epoch + 1, seq: 0 };
+        earlier.or_else(|| {
+            let (_, id) = ledger.after(next).next()?;
+            (self.entry(id).fields().before < parsed.position).then_some(id)
+        })
     }
 
     /// The earliest is kept, and of several at one position the smallest: hosts that saw the same keep the same.

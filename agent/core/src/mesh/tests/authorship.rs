@@ -2,6 +2,7 @@ use super::kit::{Double, World, node, set_of};
 use crate::mesh::author::{Author, CannotWrite};
 use crate::mesh::collection::Collection;
 use crate::mesh::record::{Parsed, Stamp};
+use crate::mesh::vector::Position;
 use crate::moment::Moment;
 
 #[test]
@@ -38,19 +39,61 @@ fn a_host_restored_from_a_snapshot_notices_and_stops_writing_until_told_to_go_on
     let mut world = World::usual();
     let snapshot = set_of(&world.said);
     world.say("m", Collection::Lockouts, "x/m.example", &[0xa0]);
-    let known = world.set.heard(&node("m"));
+    let (known, hash) = world.set.head(&node("m"));
     // Restored within the same millisecond: not even the epoch is new.
     let mut restored = Author::start(node("m"), &snapshot, Moment::from_millis(1));
-    assert!(restored.hear_own(known));
-    assert!(!restored.hear_own(known), "once");
+    assert!(restored.is_foreign(known) && restored.is_foreign_record(known, &hash));
+    restored.stop(known);
     let pen = &world.pens["m"];
     let write = |author: &mut Author| author.write(Collection::Lockouts, "y/m.example", None, world.now, &pen.signer);
     assert_eq!(write(&mut restored).unwrap_err(), CannotWrite::Cloned);
-    // Resumed before it heard its own records: still beyond them.
+    // Resumed before it heard its own records: still beyond them, and what else turns up from before is no news.
     restored.resume(&snapshot, Moment::from_millis(2));
+    assert!(!restored.is_foreign(known) && !restored.is_foreign(Position { seq: known.seq + 7, ..known }));
     let record = write(&mut restored).unwrap();
     assert!(record.statement.position.epoch > known.epoch);
     assert!(matches!(world.set.offer(&record.to_bytes(), &Double), crate::mesh::set::Offered::Taken { fork: false, .. }));
+}
+
+#[test]
+fn what_a_restored_host_writes_before_it_hears_anyone_shows_that_it_was_restored_in_whatever_order_it_comes() {
+    let mut world = World::usual();
+    let snapshot = set_of(&world.said);
+    let lost = world.whisper("m", Collection::Lockouts, "x/m.example", Some(vec![0xa0]));
+    let mut restored = Author::start(node("m"), &snapshot, world.now);
+    // It says the very same anew: nothing of what it lost stands afterwards.
+    let signer = &world.pens["m"].signer;
+    let again = restored.write(Collection::Lockouts, "x/m.example", Some(vec![0xa0]), world.now, signer).unwrap().to_bytes();
+    for order in [[&lost, &again], [&again, &lost]] {
+        let mut set = set_of(&world.said);
+        order.iter().for_each(|record| drop(set.offer(record, &Double)));
+        // The later record alone stands; if it came first, the earlier one is not even looked at.
+        assert_eq!(set.evidence().contains_key(&node("m")), order[0] == &lost);
+    }
+    let mut set = set_of(&world.said);
+    [&lost, &again].iter().for_each(|record| drop(set.offer(record, &Double)));
+    let evidence = &set.evidence()[&node("m")];
+    let lost = Parsed::new(&lost).unwrap();
+    assert!([&evidence.first, &evidence.second].iter().any(|record| ***record == *lost.bytes()));
+    assert!(restored.is_foreign_record(lost.position(), &lost.hash()), "it knows by that");
+}
+
+#[test]
+fn a_running_host_that_was_copied_notices_by_another_record_at_a_position_of_its_own() {
+    let mut world = World::usual();
+    world.say("m", Collection::Lockouts, "x/m.example", &[0xa0]);
+    let mut one = world.pens["m"].author.clone();
+    let mut other = one.clone();
+    let write = |author: &mut Author, key: &str| {
+        author.write(Collection::Lockouts, key, None, world.now, &world.pens["m"].signer).unwrap().statement
+    };
+    let (a, b) = (write(&mut one, "a/m.example"), write(&mut other, "b/m.example"));
+    assert_eq!(a.position, b.position);
+    assert!(one.is_foreign_record(b.position, &b.hash()) && other.is_foreign_record(a.position, &a.hash()));
+    assert!(!one.is_foreign_record(a.position, &a.hash()));
+    // Also when both went on.
+    write(&mut one, "c/m.example");
+    assert!(one.is_foreign_record(b.position, &b.hash()) && !one.is_foreign_record(a.position, &a.hash()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::mesh::collection::Collection;
 use crate::mesh::crypto::Signer;
 use crate::mesh::record::{Fields, MAX_RECORD, Malformed, Parsed, Record, Stamp, Statement};
 use crate::mesh::set::{Offered, Refusal};
-use crate::mesh::vector::Position;
+use crate::mesh::vector::{MAX_EPOCH, MAX_SEQ, Position};
 
 fn statement(key: &str, epoch: u64, seq: u64, wall: u64, value: Option<Vec<u8>>) -> Statement {
     Statement {
@@ -15,6 +15,7 @@ fn statement(key: &str, epoch: u64, seq: u64, wall: u64, value: Option<Vec<u8>>)
         kid: DoubleSigner::named("a").public_key().kid(),
         position: Position { epoch, seq },
         prev: [7; 32],
+        before: Position::default(),
         stamp: Stamp { wall, counter: 3 },
         value,
     }
@@ -30,7 +31,7 @@ fn a_record_has_the_bytes_that_the_protocol_page_shows() {
     let hex = data_encoding::HEXLOWER.encode(&sample()[..60]);
     assert_eq!(
         hex,
-        "82880e66636c69656e7469612e6578616d706c6554".to_owned()
+        "82890e66636c69656e7469612e6578616d706c6554".to_owned()
             + &DoubleSigner::named("a").public_key().kid().to_string()
             + "821b000001a3185c5000181858200707070707"
     );
@@ -125,7 +126,7 @@ fn a_derived_decoder_reads_what_ours_writes_and_writes_the_same() {
 proptest! {
     #[test]
     fn every_record_reads_as_it_was_written(
-        key in "[a-z/.]{1,40}", epoch in 1u64.., seq in 1u64.., wall: u64,
+        key in "[a-z/.]{1,40}", epoch in 1..=MAX_EPOCH, seq in 1..=MAX_SEQ, wall: u64,
         value in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)),
     ) {
         let record = statement(&key, epoch, seq, wall, value).sign(&DoubleSigner::named("a")).unwrap();

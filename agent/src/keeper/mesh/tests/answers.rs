@@ -20,8 +20,9 @@ async fn a_handshake_signature_verifies_over_nothing_but_a_certificate_verify() 
         key: "forged".to_owned(),
         author: node("a"),
         kid: key.kid(),
-        position: Position { epoch: u64::MAX, seq: 1 },
+        position: Position { epoch: reverie_core::mesh::vector::MAX_EPOCH, seq: 1 },
         prev: [0; 32],
+        before: Position::default(),
         stamp: Default::default(),
         value: Some(vec![0xa0]),
     };

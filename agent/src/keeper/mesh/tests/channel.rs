@@ -35,7 +35,7 @@ async fn net_asks_over_its_channel_many_things_at_once_and_a_waiting_question_ho
     }
     let sign = Request::SignHandshake { side: Side::Client, transcript: vec![1; 32] };
     assert!(matches!(net.call(&sign, None, AMPLE).await.unwrap(), Reply::Signature(_)));
-    let records = Request::Records { since: None, limit: u32::MAX };
+    let records = Request::Records { to: member.host.node_id.clone(), since: None, limit: u32::MAX };
     let Reply::Page(page) = net.call(&records, None, AMPLE).await.unwrap() else { panic!() };
     assert!(page.records.len() >= 5 && !page.more);
     let Reply::Summary(summary) = net.call(&Request::Summary, None, AMPLE).await.unwrap() else { panic!() };

@@ -76,6 +76,36 @@ async fn a_restored_host_that_wrote_before_it_heard_anyone_notices_by_its_own_hi
 }
 
 #[tokio::test]
+async fn a_restored_host_that_replaced_all_it_lost_is_told_by_whoever_had_it() {
+    let (directory, founder, member) = two().await;
+    let (live, snapshot) = (directory.path().join("b"), directory.path().join("snapshot"));
+    member.close().await;
+    copy(&live, &snapshot);
+    let member = Agent::open(&live, "b").await;
+    let said = super::super::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
+    write(&member, vec![said.clone()], Change::default()).await.unwrap();
+    founder.pull(&member).await;
+    member.close().await;
+    copy(&snapshot, &live);
+    let restored = Agent::open(&live, "b").await;
+    // Nobody is heard in time; the same is said again, and takes the place of what was lost.
+    write(&restored, vec![said], Change::default()).await.unwrap();
+    founder.pull(&restored).await;
+    assert_eq!(founder.mesh.vector(), restored.mesh.vector());
+    assert!(founder.alarms.all().iter().any(|alarm| alarm.message.contains("two histories")));
+    let ask = Request::Records { to: node("b"), since: Some(restored.mesh.vector()), limit: 1 << 20 };
+    let Reply::Page(page) = founder.ask(ask).await else { panic!() };
+    restored.merge(&founder, page.records).await;
+    assert_eq!(restored.mesh.state(), MeshState::Cloned);
+    // Once resumed it hears the same without end, and goes on.
+    founding::resume(&restored, Change::default()).await.unwrap();
+    let Reply::Page(page) =
+        founder.ask(Request::Records { to: node("b"), since: None, limit: 1 << 20 }).await else { panic!() };
+    restored.merge(&founder, page.records).await;
+    assert_eq!(restored.mesh.state(), MeshState::Member);
+}
+
+#[tokio::test]
 async fn a_peer_that_only_claims_to_know_more_of_us_does_not_stop_us() {
     let (_directory, _founder, member) = two().await;
     let mut vector = VersionVector::default();

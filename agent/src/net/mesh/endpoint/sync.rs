@@ -42,14 +42,17 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     let merged = merge(net, &peer, sync.records, sync.vector, sync.more).await?;
     let since = sync.request_delta_since;
     let is_delta = since.is_some();
-    let page = match net.keeper.ask(&Ask::Records { since, limit: page_limit(limit) }, RECORDS).await {
+    let page = match net.keeper.ask(&Ask::Records { to: peer.node.clone(), since, limit: page_limit(limit) }, RECORDS).await {
         Ok(Reply::Page(page)) => page,
         Ok(other) => return Err(gate::otherwise(other)),
         Err(error) => return Err(Refusal::unavailable(error)),
     };
     let Page { records, more } = page;
     counters::add(&net.counters.records_sent, records.len() as u64);
-    let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && covers(&merged.vector, &theirs) };
+    let asked_before = net.book.anew(&peer.node);
+    let asks = merged.wanted_anew.iter().any(|author| !asked_before.contains_key(author));
+    net.book.want_anew(&peer.node, merged.wanted_anew.iter().cloned());
+    let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && covers(&merged.vector, &theirs), asks };
     let reply = Sync {
         is_delta,
         request_delta_since: Some(merged.vector.clone()),
