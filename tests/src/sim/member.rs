@@ -158,8 +158,9 @@ impl Replica for Member {
         u32::try_from(merge.taken.len()).unwrap()
     }
 
-    fn is_claimed(&self, theirs: &Self::Vector) -> bool {
-        self.author.cloned().is_none() && self.author.is_foreign(theirs.get(&self.node))
+    fn claimed(&self, theirs: &Self::Vector) -> Self::Histories {
+        let claimed = self.author.cloned().is_none() && self.author.is_foreign(theirs.get(&self.node));
+        claimed.then(|| (self.node.clone(), Position::default())).into_iter().collect()
     }
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {

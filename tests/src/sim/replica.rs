@@ -20,8 +20,8 @@ pub trait Replica {
     fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool);
     /// How many were new.
     fn merge(&mut self, now: Moment, records: &[Self::Record]) -> u32;
-    /// Whoever has that claims to have records of ours that we never wrote.
-    fn is_claimed(&self, theirs: &Self::Vector) -> bool;
+    /// Our own history, if whoever has that claims to have records of ours that we never wrote.
+    fn claimed(&self, theirs: &Self::Vector) -> Self::Histories;
     /// `a` has nothing that `b` lacks.
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool;
     /// Entries of a vector, for sizes.
@@ -109,9 +109,7 @@ impl Replica for Plain {
         taken
     }
 
-    fn is_claimed(&self, _: &Self::Vector) -> bool {
-        false
-    }
+    fn claimed(&self, _: &Self::Vector) {}
 
     fn covers(b: &Self::Vector, a: &Self::Vector) -> bool {
         Rc::ptr_eq(a, b) || a.iter().zip(b.iter()).all(|(a, b)| a <= b)

@@ -376,7 +376,7 @@ impl<R: Replica> World<R> {
                 let answer = Pages { vector: ours.clone(), records: Rc::new(records), more };
                 let equal = !page.more && !answer.more && R::covers(&ours, &page.vector);
                 self.send(to, from, Packets::Answer { exchange, page: answer });
-                let asks = self.hosts[to].differing.contains(&from);
+                let asks = self.hosts[to].anew.contains_key(&from);
                 self.with_round(to, |round, now| round.handle_merged(now, &them, Inbound { taken, equal, asks }));
             }
             Packets::Answer { exchange, page } => {
@@ -433,8 +433,9 @@ impl<R: Replica> World<R> {
         let now = self.moment(host);
         self.remember(host, from, page.vector.clone());
         let taken = self.hosts[host].replica.merge(now, &page.records);
-        if self.hosts[host].replica.is_claimed(&page.vector) {
-            self.hosts[host].differing.insert(from);
+        let claimed = self.hosts[host].replica.claimed(&page.vector);
+        if claimed != R::Histories::default() {
+            self.hosts[host].anew.entry(from).or_insert(claimed);
         }
         self.refresh_peers(host);
         taken

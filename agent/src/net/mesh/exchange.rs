@@ -18,7 +18,7 @@ use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
 use super::peers::Asking;
 use super::state::Net;
-use super::{MAX_ANEW, MERGE, RECORDS, covers, page_limit, sealing};
+use super::{MERGE, RECORDS, covers, page_limit, sealing};
 use crate::net::http::message_of;
 use crate::net::{clock, counters};
 
