@@ -137,7 +137,8 @@ impl Replica for Member {
     fn since(&self, vector: &Self::Vector, to: usize) -> (Vec<Self::Record>, bool) {
         let mut page = self.set.since(vector, PAGE);
         page.records.extend(self.smuggled[to % 2].iter().cloned());
-        page.records.extend(self.set.evidence().get(&name(to)).into_iter().flat_map(|two| [two.first.clone(), two.second.clone()]));
+        page.records
+            .extend(self.set.evidence().get(&name(to)).into_iter().flat_map(|two| [two.first.clone(), two.second.clone()]));
         (page.records, page.more)
     }
 

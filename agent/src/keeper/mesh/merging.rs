@@ -259,9 +259,8 @@ impl Core {
     /// The last position of records of ours, validly signed, that we never wrote; also of those that a later one would hide.
     fn unknown_of_ours(&self, handed: &Handed) -> Option<Position> {
         let records = handed.records.iter().filter_map(|record| Parsed::new(record).ok());
-        let foreign = records.filter(|parsed| {
-            *parsed.author() == self.node && self.author.is_foreign_record(parsed.position(), &parsed.hash())
-        });
+        let foreign = records
+            .filter(|parsed| *parsed.author() == self.node && self.author.is_foreign_record(parsed.position(), &parsed.hash()));
         let valid = foreign.filter_map(|parsed| self.set.keys().verify(parsed, &Aws).ok());
         valid.map(|verified| verified.parsed().position()).max()
     }

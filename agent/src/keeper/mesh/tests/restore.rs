@@ -99,8 +99,7 @@ async fn a_restored_host_that_replaced_all_it_lost_is_told_by_whoever_had_it() {
     assert_eq!(restored.mesh.state(), MeshState::Cloned);
     // Once resumed it hears the same without end, and goes on.
     founding::resume(&restored, Change::default()).await.unwrap();
-    let Reply::Page(page) =
-        founder.ask(Request::Records { to: node("b"), since: None, limit: 1 << 20 }).await else { panic!() };
+    let Reply::Page(page) = founder.ask(Request::Records { to: node("b"), since: None, limit: 1 << 20 }).await else { panic!() };
     restored.merge(&founder, page.records).await;
     assert_eq!(restored.mesh.state(), MeshState::Member);
 }
