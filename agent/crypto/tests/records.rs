@@ -7,7 +7,7 @@ use reverie_core::mesh::author::Author;
 use reverie_core::mesh::collection::{Admission, Collection, Eviction, HostKey, Standing, key};
 use reverie_core::mesh::crypto::{KemPublicKey, PublicOperations, Signer};
 use reverie_core::mesh::record::{Parsed, host_key_bytes};
-use reverie_core::mesh::set::{Anchor, Limits, Offered, Refusal, Set};
+use reverie_core::mesh::set::{Anchor, Limits, Refusal, Set};
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use reverie_crypto::aws::Aws;
@@ -41,7 +41,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let mut say = |hand: usize, signer: &SigningKey, collection, name: &str, value| {
         let now = Moment::from_millis(NOW.as_millis() + said.len() as i64);
         let record = hands[hand].write(collection, name, value, now, signer).unwrap().to_bytes();
-        assert!(matches!(set.offer(&record, &ops), Offered::Taken { fork: false, .. }), "{name}");
+        let merge = set.merge(&[&record], &ops);
+        assert!(merge.taken.len() == 1 && merge.forks.is_empty(), "{name}");
         said.push(record);
         hands[1].position()
     };
@@ -135,7 +136,7 @@ fn the_other_signature_that_ecdsa_allows_makes_no_other_record() {
     let parsed = Parsed::new(&other).unwrap();
     assert!(set.keys().verify(parsed, &Aws).is_ok(), "s and n - s both verify");
     let digest = set.digest();
-    assert!(matches!(set.offer(&other, &Aws), Offered::Known | Offered::Superseded));
+    assert_eq!(set.merge(&[&other], &Aws).known, 1);
     assert_eq!((set.digest(), set.evidence().len()), (digest, 0));
 }
 
@@ -147,8 +148,8 @@ fn no_byte_of_a_signed_record_can_be_changed() {
         changed[at] ^= 1;
         let mut set = empty();
         set.merge(&WORLD.said[..3], &Aws);
-        let offered = set.offer(&changed, &Aws);
-        let refused = matches!(offered, Offered::Refused(Refusal::Malformed(_) | Refusal::BadSignature | Refusal::UnknownKey));
-        assert!(refused, "byte {at}: {offered:?}");
+        let merge = set.merge(&[&changed], &Aws);
+        let refused = |why: &Refusal| matches!(why, Refusal::Malformed(_) | Refusal::BadSignature | Refusal::UnknownKey);
+        assert!(merge.taken.is_empty() && merge.refused.iter().all(|(_, why)| refused(why)), "byte {at}: {merge:?}");
     }
 }

@@ -60,7 +60,7 @@ pub(crate) enum Verb {
         /// An intermediate of this host, by fingerprint; what the agent keeps is replaced at once
         #[arg(long, group = "what", value_name = "FINGERPRINT", value_parser = fingerprint)]
         intermediate: Option<String>,
-        /// With --serial: the other host's intermediate that signed it
+        /// With --serial: the other host's intermediate that signed it; who holds that lists it, or loses it after 30 s
         #[arg(long, requires = "serial", value_name = "FINGERPRINT", value_parser = fingerprint)]
         issuer: Option<String>,
         #[command(flatten)]

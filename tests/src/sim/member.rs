@@ -66,7 +66,7 @@ impl Member {
         now: Moment,
     ) -> Result<(Position, Stamp), CannotWrite> {
         let record = self.author.write(collection, key, value.map(<[u8]>::to_vec), now, &self.key)?;
-        self.set.offer(&record.to_bytes(), &Operations);
+        self.set.merge(&[record.to_bytes()], &Operations);
         self.changed();
         Ok((record.statement.position, record.statement.stamp))
     }
@@ -76,7 +76,7 @@ impl Member {
         let Some(Sweep { again, floor, collected }) = Sweep::plan(&self.set, &self.node, live, WORTH) else { return 0 };
         for again in again {
             let record = self.author.repeat(again.collection, &again.key, again.value, again.stamp, &self.key).unwrap();
-            self.set.offer(&record.to_bytes(), &Operations);
+            self.set.merge(&[record.to_bytes()], &Operations);
         }
         let floor = minicbor::to_vec(floor).unwrap();
         self.write(Collection::Floors, self.node.clone().as_str(), Some(&floor), now).unwrap();

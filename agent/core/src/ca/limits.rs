@@ -33,7 +33,8 @@ pub struct BadLimits {
     why: String,
 }
 
-/// What a host may issue that nobody limited otherwise: its own name and what lies below it, no address, every SPIFFE path.
+/// What a host may issue that nobody limited otherwise: its own name and what lies below it, no address, every SPIFFE path but
+/// those of other hosts.
 pub fn default_limits(node: &NodeId) -> IssuingLimits {
     IssuingLimits { dns: vec![node.to_string()], spiffe: vec!["/".to_owned()], ..IssuingLimits::default() }
 }
@@ -77,8 +78,8 @@ pub fn check_limits(limits: &IssuingLimits) -> Result<(), BadLimits> {
     Ok(())
 }
 
-/// The names of a certificate against the limits of the host `node` that is to sign it, or has signed it. Its own name and
-/// `/host/<node>` are always within.
+/// The names of a certificate against the limits of the host `node` that is to sign it. Its own name and `/host/<node>` are
+/// always within; `/host` and the `/host/…` of another never are, whatever the limits say.
 pub fn check(
     limits: &IssuingLimits,
     node: &NodeId,
@@ -94,6 +95,9 @@ pub fn check(
         },
         node: node.clone(),
     };
+    if is_of_another_host(spiffe_id.path(), node) {
+        return Err(outside(format!("the SPIFFE ID {spiffe_id}"), &[format!("of /host only /host/{node}")]));
+    }
     if !is_spiffe_within(limits, node, spiffe_id) {
         return Err(outside(format!("the SPIFFE ID {spiffe_id}"), &limits.spiffe));
     }
@@ -120,6 +124,12 @@ fn is_spiffe_within(limits: &IssuingLimits, node: &NodeId, spiffe_id: &SpiffeId)
     let path = spiffe_id.path();
     let below = |limit: &str| limit == "/" || path == limit || path.strip_prefix(limit).is_some_and(|rest| rest.starts_with('/'));
     path == format!("/host/{node}") || limits.spiffe.iter().any(|limit| below(limit))
+}
+
+/// `/host` itself, and what lies below `/host/…` of another.
+fn is_of_another_host(path: &str, node: &NodeId) -> bool {
+    let mut segments = path.split('/').skip(1);
+    segments.next() == Some("host") && segments.next() != Some(node.as_str())
 }
 
 /// RFC 5280 §4.2.1.10: labels may be added to the left. A wildcard stands for the names below.
@@ -155,13 +165,6 @@ impl NameConstraints {
         let v4 = Network { address: IpAddr::from([0; 4]), bits: 0 };
         let v6 = Network { address: IpAddr::from([0; 16]), bits: 0 };
         [(any(true), v4), (any(false), v6)].into_iter().filter(|(any, _)| !any).map(|(_, network)| network).collect()
-    }
-
-    /// True if all that `other` permits is permitted here too.
-    pub fn permits_all_of(&self, other: &Self) -> bool {
-        let dns = |name: &String| self.dns.iter().any(|limit| is_below(name, limit));
-        let network = |inner: &Network| self.networks.iter().any(|n| n.bits <= inner.bits && n.contains(&inner.address));
-        other.dns.iter().all(dns) && other.networks.iter().all(network)
     }
 }
 
@@ -222,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn no_host_issues_for_another_host_whatever_its_limits() {
+        for given in [default_limits(&node()), limits(&[], &[], &["/host"]), limits(&[], &[], &["/host/web2.example.org"])] {
+            assert_eq!(judged(&given, "spiffe://example.org/host/web1.example.org", &[], &[]), Ok(()));
+            for foreign in ["/host", "/host/web2.example.org", "/host/web2.example.org/x", "/host/web1.example.org.evil"] {
+                let refused = judged(&given, &format!("spiffe://example.org{foreign}"), &[], &[]).unwrap_err();
+                assert!(refused.contains("(of /host only /host/web1.example.org)"), "{refused}");
+            }
+        }
+        assert!(judged(&default_limits(&node()), "spiffe://example.org/hosting/web2.example.org", &[], &[]).is_ok());
+    }
+
+    #[test]
     fn an_address_is_within_its_network_and_families_do_not_mix() {
         let tight = limits(&[], &["10.1.0.0/16", "fd00::/8"], &["/"]);
         for (ip, good) in [("10.1.2.3", true), ("10.2.0.1", false), ("fd12::1", true), ("fe80::1", false), ("::a01:203", false)] {
@@ -258,8 +273,6 @@ mod tests {
         assert_eq!(none.excluded_networks().len(), 2);
         let v4 = NameConstraints::of(&limits(&[], &["10.0.0.0/8"], &[]), &node());
         assert_eq!(v4.excluded_networks().iter().map(ToString::to_string).collect::<Vec<_>>(), ["::/0"]);
-        assert!(v4.permits_all_of(&none) && !none.permits_all_of(&v4));
-        assert!(v4.permits_all_of(&NameConstraints::of(&limits(&["a.web1.example.org"], &["10.1.0.0/16"], &[]), &node())));
     }
 
     proptest::proptest! {
@@ -273,7 +286,7 @@ mod tests {
             let constraints = NameConstraints::of(&given, &node());
             let parsed: DnsName = name.parse().unwrap();
             let judged = check(&given, &node(), &"spiffe://x/y".parse().unwrap(), &[parsed], &[]).is_ok();
-            let by_constraint = constraints.permits_all_of(&NameConstraints { dns: vec![name], networks: vec![] });
+            let by_constraint = constraints.dns.iter().any(|limit| is_below(&name, limit));
             proptest::prop_assert_eq!(judged, by_constraint);
         }
     }

@@ -8,12 +8,11 @@ use toml::Spanned;
 use super::error::ConfigError;
 use super::merge::Document;
 use crate::id::NodeId;
+use crate::mesh::join::request::MAX_ADDRESSES;
 use crate::moment::Span;
 
 /// Where the mesh is spoken unless the configuration says otherwise.
 pub const PORT: u16 = 7438;
-/// Addresses to listen on, or to advertise.
-const MAX_ADDRESSES: usize = 8;
 /// Names on the static list.
 const MAX_ALLOWED: usize = 4096;
 /// Directory servers.

@@ -1,9 +1,11 @@
 //! Our own writing side: where the next record stands, and when.
 
+mod room;
 mod sweep;
 
 use std::collections::VecDeque;
 
+pub use room::{Room, check_room};
 pub use sweep::{Again, Sweep};
 
 use super::collection::Collection;
@@ -19,14 +21,39 @@ use crate::moment::Moment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CannotWrite {
     /// Others know records of ours that we do not.
-    #[error("this host's records are known further than it wrote them: it was copied, or restored from a snapshot")]
+    #[error(
+        "this host's records are known further than it wrote them: it was copied, or restored from a snapshot; make sure that the \
+         other copy is gone, then `agentctl mesh resume`"
+    )]
     Cloned,
-    /// The key is empty or longer than [`MAX_KEY`], or the value is longer than its collection allows.
-    #[error("the record would be larger than its collection allows")]
-    TooLarge,
+    /// The key is empty, longer than [`MAX_KEY`], or not of its collection's form.
+    #[error("{} of the mesh have no record with such a name; use a shorter one, or none but those that the mesh knows", .0.as_str())]
+    Key(Collection),
+    /// The value is longer than its collection allows.
+    #[error("the record has {length} bytes, and in {} of the mesh it may have {}; say less in it", .collection.as_str(), .collection.max_value())]
+    TooLarge {
+        /// Where.
+        collection: Collection,
+        /// Bytes of the value.
+        length: usize,
+    },
     /// Nothing is ever withdrawn there.
-    #[error("records of this collection are never withdrawn")]
-    NeverWithdrawn,
+    #[error("records in {} of the mesh are never withdrawn; say something else in place of it", .0.as_str())]
+    NeverWithdrawn(Collection),
+    /// No other host would take it.
+    #[error("only an authority of the mesh writes such records in {}; do it on an authority", .0.as_str())]
+    NotAuthority(Collection),
+    /// Something of ours that counts would fall out of the set.
+    #[error(
+        "this host has said as much in {} of the mesh as one host may ({share} records); have another authority say it, or remove \
+         what is of no use any more", .collection.as_str()
+    )]
+    Full {
+        /// Where.
+        collection: Collection,
+        /// Records of one host.
+        share: u64,
+    },
     /// The signature could not be made.
     #[error(transparent)]
     Crypto(#[from] CryptoFailure),
@@ -101,7 +128,8 @@ impl Author {
         self.position
     }
 
-    /// Signs our next record. It is to be made durable before anyone sees it, and taken into the set.
+    /// Signs our next record. It is to be made durable before anyone sees it, and taken into the set; whether that has room for
+    /// it is [`check_room`]'s to say.
     pub fn write(
         &mut self,
         collection: Collection,
@@ -110,11 +138,8 @@ impl Author {
         now: Moment,
         signer: &dyn Signer,
     ) -> Result<Record, CannotWrite> {
-        if self.cloned.is_some() {
-            return Err(CannotWrite::Cloned);
-        }
         let stamp = self.tick(now);
-        self.write_at(collection, key, value, stamp, signer)
+        self.repeat(collection, key, value, stamp, signer)
     }
 
     /// The same with a stamp given: for saying again what we said, below a floor to come. Its stamp stays, or it would win
@@ -130,23 +155,14 @@ impl Author {
         if self.cloned.is_some() {
             return Err(CannotWrite::Cloned);
         }
-        self.write_at(collection, key, value, stamp, signer)
-    }
-
-    fn write_at(
-        &mut self,
-        collection: Collection,
-        key: &str,
-        value: Option<Vec<u8>>,
-        stamp: Stamp,
-        signer: &dyn Signer,
-    ) -> Result<Record, CannotWrite> {
         if value.is_none() && collection.is_lasting() {
-            return Err(CannotWrite::NeverWithdrawn);
+            return Err(CannotWrite::NeverWithdrawn(collection));
         }
-        let fits = collection.fits_key(key, self.node.as_str()) && !key.is_empty() && key.len() <= MAX_KEY;
-        if !fits || value.as_ref().is_some_and(|value| value.len() > collection.max_value()) {
-            return Err(CannotWrite::TooLarge);
+        if key.is_empty() || key.len() > MAX_KEY || !collection.fits_key(key, self.node.as_str()) {
+            return Err(CannotWrite::Key(collection));
+        }
+        if let Some(length) = value.as_ref().map(Vec::len).filter(|length| *length > collection.max_value()) {
+            return Err(CannotWrite::TooLarge { collection, length });
         }
         let kid: Kid = signer.public_key().kid();
         let position = Position { seq: self.position.seq + 1, ..self.position };
@@ -173,18 +189,20 @@ impl Author {
 
     fn tick(&mut self, now: Moment) -> Stamp {
         let wall = millis(now);
-        let next = Stamp { wall: self.clock.wall, counter: self.clock.counter.saturating_add(1) };
+        // Whoever was heard may have used the counter up: two statements of ours never bear one stamp.
+        let next = match self.clock.counter.checked_add(1) {
+            Some(counter) => Stamp { counter, ..self.clock },
+            None => Stamp { wall: self.clock.wall.saturating_add(1), counter: 0 },
+        };
         self.clock = next.max(Stamp { wall, counter: 0 });
         self.clock
     }
 
-    /// Hears a stamp of another: ours will be greater. One too far ahead does not drag us along; `false` then.
-    pub fn hear(&mut self, stamp: Stamp, now: Moment) -> bool {
-        let near = stamp.wall <= millis(now).saturating_add(MAX_AHEAD_MS);
-        if near {
+    /// Hears a stamp of another: ours will be greater. One too far ahead does not drag us along.
+    pub fn hear(&mut self, stamp: Stamp, now: Moment) {
+        if stamp.wall <= millis(now).saturating_add(MAX_AHEAD_MS) {
             self.clock = self.clock.max(stamp);
         }
-        near
     }
 
     /// Whether we never wrote at that position: it lies beyond our last, or in an epoch before this one beyond what was known

@@ -16,8 +16,8 @@ use crate::id::NodeId;
 use crate::moment::Moment;
 
 pub use identity::SharedIdentity;
-pub use shape::key;
 pub(crate) use shape::split;
+pub use shape::{Drawer, key};
 
 macro_rules! collections {
     ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal;)*) => {

@@ -1,6 +1,7 @@
 //! What follows for this host from what the mesh says: its files and services, its own lists, and, on an authority, the
 //! intermediates of others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use reverie_core::moment::Moment;
 
 use super::issuers::Issuers;
 use super::lifecycle::LifecycleError;
+use super::mesh_list::serials_of;
 use super::trust::MeshTrust;
 use super::{membership, replacement, revocation};
 use crate::keeper::mesh::writing::{self, Draft};
@@ -41,6 +43,10 @@ pub async fn follow(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), Lifecy
     if !own.is_empty() {
         revocation::revoke_leaves(keeper, own, Actor::Agent).await.map_err(of_revocation)?;
     }
+    let unlisted = unlisted(&keeper.issuers(), &mesh);
+    if !unlisted.is_empty() {
+        revocation::list_anew(keeper, unlisted, Actor::Agent).await.map_err(of_revocation)?;
+    }
     let others = to_revoke(&keeper.issuers(), &mesh, clock::now());
     if !others.is_empty() {
         revocation::revoke_delegated(keeper, others, Actor::Agent).await.map_err(of_revocation)?;
@@ -48,8 +54,8 @@ pub async fn follow(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), Lifecy
     Ok(())
 }
 
-/// On an authority: revokes a certificate of another host, signed by `issuer`. Its holder lists it as soon as it hears of it;
-/// if it does not, the authority that signed `issuer` revokes that.
+/// On an authority: revokes a certificate of another host, signed by `issuer`. Its holder lists it as soon as it hears of it,
+/// also if it has ended or never was; if it does not, the authority that signed `issuer` revokes that.
 pub async fn revoke_elsewhere(
     keeper: &Arc<Keeper>,
     issuer: &str,
@@ -156,6 +162,17 @@ fn own_leaves_revoked(keeper: &Keeper, mesh: &MeshTrust) -> Result<Vec<IssuedRec
         );
     }
     Ok(found)
+}
+
+/// Issuers of this host whose list, as it is stored here, still lacks what the mesh says is revoked: certificates that this
+/// host does not know, or that have ended. It lists them all the same, or it would be taken for one that hides them.
+fn unlisted(issuers: &Issuers, mesh: &MeshTrust) -> BTreeSet<String> {
+    let own = issuers.stored.issuers.iter().filter(|own| mesh.lagging.contains_key(&own.fingerprint) && !own.crl.is_empty());
+    let lacks = own.filter(|own| {
+        let listed = serials_of(&own.crl).unwrap_or_default();
+        mesh.revoked_of(&own.fingerprint).any(|(serial, known)| known.not_after > clock::now() && !listed.contains(serial))
+    });
+    lacks.filter(|own| issuers.signing(&own.fingerprint).is_some()).map(|own| own.fingerprint.clone()).collect()
 }
 
 fn is_delegated(issuers: &Issuers, serial: Serial) -> bool {

@@ -3,7 +3,7 @@
 //! Marking certificates as revoked may take many transactions. With the first, [`mark_due`] is recorded, so that the
 //! lists are signed whatever comes in between: by the revocation itself, or after a crash by the lifecycle.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use reverie_core::ca::{Authority, Serial};
@@ -14,11 +14,15 @@ use super::authority::{self, Revocation};
 use super::issuance::IssueError;
 use super::issuers::{Issuers, StoredAuthority};
 use super::lifecycle::{LifecycleError, settings};
+use super::trust::MeshTrust;
 use crate::keeper::state::{RevokedRecord, State, StateError, Table, Write};
 use crate::keeper::{Keeper, clock};
 
 /// Certificates that all lists of this host together may hold: so many fit into one publication of `crl.pem`.
 pub const MAX_REVOKED: usize = 150_000;
+
+/// Of what only the mesh says is revoked, so many under one issuer: a list of them still fits into a record.
+const MAX_DEMANDED: usize = 8192;
 
 /// Puts the stored lists with their issuers. One that is missing is due.
 pub fn attach(state: &State, stored: &mut StoredAuthority) -> Result<(), StateError> {
@@ -80,7 +84,7 @@ pub async fn sign(
     // A long list takes a while: not on the threads that serve.
     let signed = tokio::task::spawn_blocking(move || -> Result<(Vec<u8>, usize), LifecycleError> {
         let signing = issuers.signing(&name).ok_or(IssueError::NoIssuer)?;
-        let revoked: Vec<Revocation> = state.revoked_of(&name, now)?.into_iter().map(entry).collect();
+        let revoked = entries(state.revoked_of(&name, now)?, &issuers.mesh, &name, now);
         Ok((authority::sign_crl(&revoked, number, now, next_update, signing)?, revoked.len()))
     });
     let (list, entries) = signed.await.map_err(|_| StateError::Closed)??;
@@ -92,8 +96,15 @@ pub async fn sign(
     Ok(entries)
 }
 
-fn entry(record: RevokedRecord) -> Revocation {
-    Revocation { serial: record.serial.as_bytes().to_vec(), at: record.revoked_at }
+/// What is revoked here, and what the mesh says is, whether or not this host knows such a certificate: a list that lacks it
+/// would not be believed.
+fn entries(revoked: Vec<RevokedRecord>, mesh: &MeshTrust, issuer: &str, now: Moment) -> Vec<Revocation> {
+    let demanded = mesh.revoked_of(issuer).filter(|(_, known)| known.not_after > now).take(MAX_DEMANDED);
+    let demanded =
+        demanded.filter_map(|(serial, known)| Some((data_encoding::HEXLOWER.decode(serial.as_bytes()).ok()?, known.at)));
+    let mut all: BTreeMap<Vec<u8>, Moment> = demanded.collect();
+    all.extend(revoked.into_iter().map(|record| (record.serial.as_bytes().to_vec(), record.revoked_at)));
+    all.into_iter().map(|(serial, at)| Revocation { serial, at }).collect()
 }
 
 /// Everything that is revoked here and has not ended.

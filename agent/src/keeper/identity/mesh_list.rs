@@ -41,7 +41,6 @@ impl MeshList {
             return None;
         }
         let number = parsed.crl_number()?.to_u64_digits();
-        let serials = parsed.iter_revoked_certificates().map(|entry| data_encoding::HEXLOWER.encode(entry.raw_serial()));
         Some(Self {
             node: node.clone(),
             list: Arc::new(list.to_vec()),
@@ -54,7 +53,7 @@ impl MeshList {
                 not_before: Moment::from_secs(parsed.last_update().timestamp()),
                 not_after: Moment::from_secs(parsed.next_update()?.timestamp()),
             },
-            serials: Arc::new(serials.collect()),
+            serials: Arc::new(serials_in(&parsed)),
         })
     }
 
@@ -62,6 +61,15 @@ impl MeshList {
     fn is_worn(&self, now: Moment) -> bool {
         now >= self.validity.not_after.before(self.validity.life() / 4)
     }
+}
+
+/// Serials in a list, hex. `None`: it is none.
+pub fn serials_of(list: &[u8]) -> Option<BTreeSet<String>> {
+    Some(serials_in(&CertificateRevocationList::from_der(list).ok()?.1))
+}
+
+fn serials_in(list: &CertificateRevocationList<'_>) -> BTreeSet<String> {
+    list.iter_revoked_certificates().map(|entry| data_encoding::HEXLOWER.encode(entry.raw_serial())).collect()
 }
 
 /// Which lists services are to have. One that only has later dates does not count until some list is worn, then all are taken:

@@ -176,6 +176,19 @@ pub async fn revoke_delegated(
     keeper.tasks.spawn(revoke).await.map_err(|_| stopping())?
 }
 
+/// Signs lists anew that lack what the mesh says is revoked.
+pub async fn list_anew(keeper: &Arc<Keeper>, issuers: BTreeSet<String>, actor: Actor) -> Result<(), RevocationError> {
+    let task = Arc::clone(keeper);
+    let list = async move {
+        let _turn = task.authority_turn.lock().await;
+        let mut marked = task.issuers().stored.clone();
+        lists::mark_due(&mut marked.record, &issuers);
+        lifecycle::record(&task, marked, vec![], vec![]).await?;
+        Ok(sign(&task, &issuers, &actor).await?)
+    };
+    keeper.tasks.spawn(list).await.map_err(|_| stopping())?
+}
+
 /// Asked before anything is written.
 fn check_room(listed: usize, asked: usize) -> Result<(), RevocationError> {
     if listed + asked > MAX_REVOKED { Err(RevocationError::TooMany { listed, asked }) } else { Ok(()) }

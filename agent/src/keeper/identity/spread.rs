@@ -81,7 +81,11 @@ impl Spread {
 
     /// What is to be written (`None`: withdrawn), given what this host has said before of these collections.
     pub fn differences(&self, before: &Said) -> Vec<(Collection, String, Option<Vec<u8>>)> {
-        let fresh = self.said.iter().filter(|(name, value)| before.get(*name) != Some(value));
+        // Of what only grows the first stands: it is not said twice.
+        let fresh = self.said.iter().filter(|(name, value)| match before.get(*name) {
+            Some(known) => known != *value && !name.0.only_grows(),
+            None => true,
+        });
         let fresh = fresh.map(|((collection, key), value)| (*collection, key.clone(), Some(value.clone())));
         let kept: BTreeSet<_> = self.said.keys().collect();
         let gone = before.keys().filter(|name| !kept.contains(name) && !name.0.only_grows());

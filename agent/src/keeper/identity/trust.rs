@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reverie_core::ca::{NameConstraints, Role};
 use reverie_core::id::{NodeId, TrustDomain};
-use reverie_core::mesh::collection::{Collection, HostIntermediate, IssuingLimits, Standing};
+use reverie_core::mesh::collection::{Collection, HostIntermediate, IssuingLimits, Revocation, Standing};
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -62,8 +62,8 @@ pub struct MeshTrust {
     pub intermediates: BTreeMap<String, MeshIntermediate>,
     /// Lists of the issuers above, as services have them.
     pub lists: BTreeMap<String, MeshList>,
-    /// Issuer and serial, hex, and when the certificate ends; everything that hosts who are out hold is among it.
-    pub revoked: BTreeMap<(String, String), Moment>,
+    /// By issuer and serial, hex, until it ends; everything that hosts who are out hold is among it.
+    pub revoked: BTreeMap<(String, String), Revocation>,
     /// Issuers whose newest list lacks what the mesh says is revoked, and since when.
     pub lagging: BTreeMap<String, Moment>,
     /// What hosts may issue.
@@ -149,9 +149,8 @@ impl MeshTrust {
     }
 
     fn take_revocations(&mut self, view: &View<'_>) {
-        let in_force = view.revocations().filter(|(_, _, revocation)| revocation.not_after > self.at);
-        self.revoked =
-            in_force.map(|(issuer, serial, known)| ((issuer.to_owned(), serial.to_owned()), known.not_after)).collect();
+        let in_force = view.revocations().into_iter().filter(|(_, revocation)| revocation.not_after > self.at);
+        self.revoked = in_force.map(|((issuer, serial), known)| ((issuer.to_owned(), serial.to_owned()), known)).collect();
         // What was signed for a host that is out now counts as revoked, whether or not that was said one by one.
         for value in view.entries(Collection::Intermediates) {
             let Ok(known) = minicbor::decode::<HostIntermediate>(value.bytes) else { continue };
@@ -159,7 +158,9 @@ impl MeshTrust {
                 && let Some((serial, not_after)) = chain::serial_and_end_of(&known.certificate)
                 && not_after > self.at
             {
-                self.revoked.insert((known.root, serial), not_after);
+                let out = view.members().get(&known.node).and_then(|member| member.evicted.as_ref());
+                let at = out.and_then(|out| i64::try_from(out.stamp.wall).ok()).map(Moment::from_millis).unwrap_or_default();
+                self.revoked.entry((known.root, serial)).or_insert(Revocation { at, not_after });
             }
         }
     }
@@ -183,8 +184,8 @@ impl MeshTrust {
             }
         }
         let mut lacks: BTreeSet<&String> = BTreeSet::new();
-        for ((issuer, serial), not_after) in &self.revoked {
-            let ends_soon = *not_after <= self.at.after(CLOCKS_DIFFER);
+        for ((issuer, serial), known) in &self.revoked {
+            let ends_soon = known.not_after <= self.at.after(CLOCKS_DIFFER);
             let listed = |list: &MeshList| list.serials.contains(serial);
             if self.intermediates.contains_key(issuer) && !ends_soon && !fresh.get(issuer).is_some_and(listed) {
                 lacks.insert(issuer);
@@ -267,10 +268,10 @@ impl MeshTrust {
         published
     }
 
-    /// True if a certificate by `issuer`, or `issuer` itself, is revoked: by a record or by a list. Serial in hex.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the verifiers of further outlets; files get the lists"))]
-    pub fn is_revoked(&self, issuer: &str, serial: &str) -> bool {
-        self.revoked.contains_key(&(issuer.to_owned(), serial.to_owned()))
-            || self.lists.get(issuer).is_some_and(|list| list.serials.contains(serial))
+    /// What the mesh says is revoked of what `issuer` signed, and has not ended: serial, hex, and what is said of it.
+    pub fn revoked_of(&self, issuer: &str) -> impl Iterator<Item = (&str, &Revocation)> {
+        let first = (issuer.to_owned(), String::new());
+        let named = self.revoked.range(first..).take_while(move |((of, _), _)| of == issuer);
+        named.map(|((_, serial), known)| (serial.as_str(), known))
     }
 }

@@ -110,6 +110,7 @@ struct Taken {
     events: Vec<Event>,
     file: Vec<(u64, Vec<u8>)>,
     drop: Vec<u64>,
+    evidence: Vec<Write>,
     wanted_anew: Vec<NodeId>,
     /// Keys of hosts that are out since.
     gone: Vec<Kid>,
@@ -137,14 +138,14 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
         }
         taken
     };
-    let Taken { merge, own_unknown, mut events, file, drop, wanted_anew, gone } = taken;
+    let Taken { merge, own_unknown, mut events, file, drop, evidence, wanted_anew, gone } = taken;
     if !gone.is_empty() {
         Mesh::disconnect(keeper, gone);
     }
     mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
     ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
     events.extend(refusals(keeper, &handed.from, &merge, now));
-    let mut writes = vec![];
+    let mut writes = evidence;
     if own_unknown {
         events.push(stop_writing(keeper, &handed.from, now));
         if let Some(core) = &mesh.read().core
@@ -240,7 +241,8 @@ impl Core {
             wanted_anew.push(self.node.clone());
         }
         let (file, drop) = self.rows_of(&merge);
-        Taken { merge, own_unknown, events: vec![], file, drop, wanted_anew, gone: vec![] }
+        let evidence = super::evidence::writes(&self.set, &merge);
+        Taken { merge, own_unknown, events: vec![], file, drop, evidence, wanted_anew, gone: vec![] }
     }
 
     /// Rows for what was taken, and for what an earlier failure left.

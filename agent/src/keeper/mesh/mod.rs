@@ -17,6 +17,7 @@ mod answering;
 mod certificate;
 pub mod clients;
 mod collecting;
+mod evidence;
 pub mod founding;
 mod heads;
 pub mod initiation;
@@ -32,6 +33,7 @@ mod network;
 mod noticing;
 mod overlap;
 pub mod renewal;
+mod room;
 mod rows;
 mod settling;
 mod situation;
@@ -145,6 +147,7 @@ pub async fn start(keeper: &Arc<Keeper>) {
     if keeper.mesh.read().is_cloned() {
         merging::raise_cloned(keeper);
     }
+    show_forks(keeper);
     topology::read_files(keeper).await;
     tokio::spawn(situation::follow(Arc::clone(keeper)));
     tokio::spawn(link::run(Arc::clone(keeper)));
@@ -153,6 +156,14 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(overlap::follow(Arc::clone(keeper)));
     tokio::spawn(renewal::follow(Arc::clone(keeper)));
     tokio::spawn(wrapping::follow(Arc::clone(keeper)));
+}
+
+/// Alarms on histories that split, as they stand now.
+fn show_forks(keeper: &Keeper) {
+    let forks = keeper.mesh.look(noticing::forks).unwrap_or_default();
+    let standing: Vec<String> = forks.iter().map(|(subject, _)| subject.clone()).collect();
+    forks.into_iter().for_each(|(subject, why)| keeper.alarms.raise(subject, why));
+    keeper.alarms.clear_except(noticing::FORKS, &standing);
 }
 
 /// Where this host stands.

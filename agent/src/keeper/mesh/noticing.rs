@@ -40,9 +40,29 @@ pub(super) struct Notice {
     pub(super) gone: Vec<Kid>,
 }
 
+/// Alarms on histories that split, for hosts that are in.
+pub(super) fn forks(view: &View<'_>) -> Vec<(String, String)> {
+    view.evidence().into_keys().map(|node| (fork_subject(node), fork_alarm(node))).collect()
+}
+
+/// What the subjects of these alarms begin with.
+pub(super) const FORKS: &str = "mesh, records of ";
+
+fn fork_subject(node: &NodeId) -> String {
+    format!("{FORKS}{node}")
+}
+
+fn fork_alarm(node: &NodeId) -> String {
+    format!("{}; look at that host, and evict it if in doubt", fork_reason(node))
+}
+
+fn fork_reason(node: &NodeId) -> String {
+    format!("two histories of {node} exist: it was copied or restored, or its key is in other hands")
+}
+
 impl Noticed {
     pub(super) fn at_start(view: &View<'_>) -> Self {
-        Self { standing: standing(view), forks: view.evidence().keys().cloned().collect(), heads: heads(view) }
+        Self { standing: standing(view), forks: view.evidence().into_keys().cloned().collect(), heads: heads(view) }
     }
 
     /// What a merge changed. Costs what could have changed.
@@ -68,15 +88,13 @@ impl Noticed {
             }));
             self.standing = standing;
         }
-        for node in view.evidence().keys() {
-            if self.forks.insert(node.clone()) {
-                let reason = format!("two histories of {node} exist: it was copied or restored, or its key is in other hands");
-                let event = event(now, Kind::ForkFound, Outcome::Failed, node, reason.clone());
-                let alarm =
-                    Some((format!("mesh, records of {node}"), format!("{reason}; look at that host, and evict it if in doubt")));
-                notices.push(Notice { event: Some(event), alarm, gone: vec![] });
-            }
+        let forks: BTreeSet<NodeId> = view.evidence().into_keys().cloned().collect();
+        for node in forks.difference(&self.forks) {
+            let event = event(now, Kind::ForkFound, Outcome::Failed, node, fork_reason(node));
+            let alarm = Some((fork_subject(node), fork_alarm(node)));
+            notices.push(Notice { event: Some(event), alarm, gone: vec![] });
         }
+        self.forks = forks;
         if touched.contains(&Collection::AuditHeads) {
             let heads = heads(view);
             for (node, shown) in &heads {

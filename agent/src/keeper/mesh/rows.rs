@@ -161,6 +161,7 @@ pub(super) async fn load(state: &State, node: &NodeId, now: Moment) -> Result<He
     }
     let mut set = Set::new(Anchor { node: founder, key }, Limits::default());
     let rows = read_records(state, &mut set)?;
+    super::evidence::recall(state, &mut set)?;
     let own: Own = stored(state, OWN)?.unwrap_or_default();
     let author = Author::start_after(node.clone(), &set, own.position, now);
     state.commit(Change { writes: vec![Own { position: author.position() }.write()?], events: vec![] }).await?;

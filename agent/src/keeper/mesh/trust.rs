@@ -32,6 +32,8 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
     loop {
         views.mark_unchanged();
         issuers.mark_unchanged();
+        super::room::look(&keeper);
+        super::show_forks(&keeper);
         match once(&keeper, &mut said).await {
             Ok(findings) if findings.is_empty() => keeper.alarms.clear(SUBJECT),
             Ok(findings) => keeper.alarms.raise(SUBJECT, findings.join("; ")),
@@ -83,12 +85,13 @@ async fn say(keeper: &Arc<Keeper>, said: &mut Option<([u8; 16], Said)>) -> Resul
     let spread = work.await.map_err(|_| StateError::Closed)??;
     let differences = spread.differences(&before).into_iter();
     let drafts: Vec<Draft> = differences.map(|(collection, key, value)| Draft { collection, key, value }).collect();
+    let (drafts, too_much) = super::room::without_what_is_too_much(keeper, drafts);
     // Until all of it is written, what was said is not known.
     for some in in_parts(drafts) {
         writing::write(keeper, some, Change::default()).await?;
     }
     *said = Some((mesh, spread.said));
-    Ok(spread.findings)
+    Ok(spread.findings.into_iter().chain(too_much).collect())
 }
 
 fn said_before(view: &View<'_>, keeper: &Keeper) -> Said {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use reverie_core::mesh::author::check_room;
 use reverie_core::mesh::collection::Collection;
+use reverie_core::mesh::crypto::Signer;
 use reverie_core::mesh::record::{Parsed, Record, Stamp};
 use reverie_core::mesh::set::Offered;
 
@@ -92,6 +94,8 @@ async fn write_in_turn(
     let (author, records, bytes) = {
         let held = mesh.read();
         let core = may_write(&held)?;
+        let kid = |signed: &Signed| signed.by.signing.public_key().kid();
+        check_room(&core.set, &core.node, signed.iter().map(|one| (kid(one), one.draft.collection, one.draft.key.as_str())))?;
         let mut author = core.author.clone();
         let now = clock::now();
         let records = signed.into_iter().map(|Signed { draft, by, stamp }| {

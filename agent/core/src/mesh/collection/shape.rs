@@ -38,8 +38,45 @@ impl Collection {
             Self::Nodes | Self::Evictions | Self::AuditHeads | Self::Bundles | Self::Intermediates => 8 << 10,
             Self::Identities | Self::Hbac | Self::Roles => 4 << 10,
             Self::Admissions | Self::HostKeys | Self::Clients | Self::Scopes | Self::Users => 2 << 10,
-            Self::SigningKeys | Self::RefreshFamilies => 1 << 10,
-            Self::Revocations | Self::WrappingKeys | Self::Floors | Self::Invalidations | Self::Lockouts => 256,
+            Self::SigningKeys => 1 << 10,
+            Self::RefreshFamilies => 512,
+            Self::WrappingKeys | Self::Floors | Self::Invalidations | Self::Lockouts => 256,
+            Self::Revocations => 64,
+        }
+    }
+
+    /// What has a share of its own: the collection, or what a host says there of itself.
+    pub fn drawer(self, key: &str, author: &str) -> Drawer {
+        let own = self == Self::Evictions && split(key).is_some_and(|(node, _)| node == author);
+        Drawer { collection: self, own }
+    }
+
+    /// Whether only a key that has, or ever had, the standing of an authority writes there. What any other key says there is
+    /// not even taken: it could never count, and would only take up room.
+    pub fn is_for_authorities(self, key: &str, author: &str) -> bool {
+        match self {
+            Self::Nodes => key != author,
+            Self::Evictions => !self.drawer(key, author).own,
+            Self::HostKeys
+            | Self::Revocations
+            | Self::AuditHeads
+            | Self::Crls
+            | Self::Floors
+            | Self::SigningKeys
+            | Self::Lockouts
+            | Self::RefreshFamilies => false,
+            Self::Admissions
+            | Self::Bundles
+            | Self::Intermediates
+            | Self::WrappingKeys
+            | Self::IssuingLimits
+            | Self::Clients
+            | Self::Scopes
+            | Self::Hbac
+            | Self::Identities
+            | Self::Roles
+            | Self::Users
+            | Self::Invalidations => true,
         }
     }
 
@@ -57,6 +94,43 @@ impl Collection {
     }
 }
 
+/// Part of what one author says that has a share of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Drawer {
+    /// Kind.
+    pub collection: Collection,
+    /// A host's evictions of itself are counted apart: they are the only ones that a member can write.
+    pub own: bool,
+}
+
+impl Drawer {
+    /// So many entries an author may have there, tombstones included. Sized to need; `docs/protocol/mesh.md` says to which.
+    pub const fn share(self) -> u64 {
+        match self.collection {
+            Collection::AuditHeads | Collection::Floors => 1,
+            Collection::Evictions if self.own => 8,
+            Collection::Crls => 32,
+            Collection::HostKeys | Collection::Bundles => 64,
+            Collection::SigningKeys => 256,
+            Collection::WrappingKeys
+            | Collection::Evictions
+            | Collection::IssuingLimits
+            | Collection::Scopes
+            | Collection::Hbac
+            | Collection::Identities
+            | Collection::Roles => 4096,
+            Collection::Lockouts | Collection::RefreshFamilies => 8192,
+            Collection::Nodes
+            | Collection::Admissions
+            | Collection::Revocations
+            | Collection::Intermediates
+            | Collection::Clients
+            | Collection::Users
+            | Collection::Invalidations => 16_384,
+        }
+    }
+}
+
 /// At the last slash.
 pub(crate) fn split(key: &str) -> Option<(&str, &str)> {
     key.rsplit_once('/')
@@ -66,9 +140,16 @@ fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// RFC 5280 §4.1.2.2: at most 20 octets.
+/// RFC 5280 §4.1.2.2: positive, at most 20 octets, as in the certificate: a spelling that no list could have would name what
+/// its issuer cannot list.
 fn is_serial(text: &str) -> bool {
-    (2..=40).contains(&text.len()) && text.len().is_multiple_of(2) && is_hex(text, text.len())
+    let sized = (2..=40).contains(&text.len()) && text.len().is_multiple_of(2) && is_hex(text, text.len());
+    let byte = |at: usize| text.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok());
+    sized
+        && match (byte(0), byte(2)) {
+            (Some(0), second) => second.is_some_and(|second| second > 0x7f),
+            (first, _) => first.is_some_and(|first| first <= 0x7f),
+        }
 }
 
 /// How keys are put together.
@@ -90,7 +171,8 @@ pub mod key {
         format!("{node}/{author}")
     }
 
-    /// `revocations/…`; `issuer` is the SHA-256 of the issuing certificate, `serial` its octets, both in lower-case hex.
+    /// `revocations/…`; `issuer` is the SHA-256 of the issuing certificate, `serial` its octets as in the certificate, both in
+    /// lower-case hex.
     pub fn revocation(issuer: &str, serial: &str) -> String {
         format!("{issuer}/{serial}")
     }

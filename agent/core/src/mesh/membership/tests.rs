@@ -146,8 +146,9 @@ fn a_host_does_not_evict_itself_a_stranger_or_one_that_is_out() {
 #[test]
 fn an_eviction_cannot_be_undone_by_whom_it_puts_out() {
     let mut scene = Scene::with_web();
+    scene.admit("first", 1, "web", 2, Standing::Authority, "promotion");
     scene.evict("first", 1, "web");
-    // It knows a key that was admitted once, so the set takes what it says; the view does not.
+    // It knows a key that was an authority's once, so the set takes what it says; the view does not.
     scene.admit("web", 2, "web", 4, Standing::Authority, "token");
     scene.admit("web", 2, "web", 2, Standing::Authority, "promotion");
     assert_eq!(scene.view().members().get(&node("web")).unwrap().standing, None);

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::sum::Sum;
 use crate::id::NodeId;
-use crate::mesh::collection::Collection;
+use crate::mesh::collection::Drawer;
 use crate::mesh::record::Hash;
 use crate::mesh::vector::Position;
 
@@ -16,8 +16,8 @@ pub(super) struct Ledger {
     pub(super) node: NodeId,
     /// Everything, by position.
     pub(super) order: BTreeSet<(Position, u32)>,
-    /// The same for each collection: each has a share of its own.
-    pub(super) kinds: BTreeMap<Collection, BTreeSet<(Position, u32)>>,
+    /// The same for each of those that have a share of their own.
+    pub(super) drawers: BTreeMap<Drawer, BTreeSet<(Position, u32)>>,
     /// What is replaceable and lies here or below is gone.
     pub(super) floor: Position,
     pub(super) sum: Sum,
@@ -31,7 +31,7 @@ impl Ledger {
         Self {
             node,
             order: BTreeSet::new(),
-            kinds: BTreeMap::new(),
+            drawers: BTreeMap::new(),
             floor: Position::default(),
             sum: Sum::default(),
             head: (Position::default(), [0; 32]),
@@ -65,35 +65,35 @@ impl Ledger {
         })
     }
 
-    pub(super) fn insert(&mut self, collection: Collection, position: Position, id: u32) {
+    pub(super) fn insert(&mut self, drawer: Drawer, position: Position, id: u32) {
         self.order.insert((position, id));
-        self.kinds.entry(collection).or_default().insert((position, id));
+        self.drawers.entry(drawer).or_default().insert((position, id));
     }
 
-    pub(super) fn remove(&mut self, collection: Collection, position: Position, id: u32) {
+    pub(super) fn remove(&mut self, drawer: Drawer, position: Position, id: u32) {
         self.order.remove(&(position, id));
-        if let Some(kind) = self.kinds.get_mut(&collection) {
-            kind.remove(&(position, id));
+        if let Some(entries) = self.drawers.get_mut(&drawer) {
+            entries.remove(&(position, id));
         }
     }
 
-    pub(super) fn kind(&self, collection: Collection) -> impl DoubleEndedIterator<Item = (Position, u32)> + '_ {
-        self.kinds.get(&collection).into_iter().flatten().copied()
+    pub(super) fn drawer(&self, drawer: Drawer) -> impl DoubleEndedIterator<Item = (Position, u32)> + '_ {
+        self.drawers.get(&drawer).into_iter().flatten().copied()
     }
 
-    pub(super) fn kind_at(&self, collection: Collection, position: Position) -> impl Iterator<Item = u32> + '_ {
-        let kind = self.kinds.get(&collection).into_iter();
-        kind.flat_map(move |kind| kind.range((position, 0)..=(position, u32::MAX))).map(|(_, id)| *id)
+    pub(super) fn drawer_at(&self, drawer: Drawer, position: Position) -> impl Iterator<Item = u32> + '_ {
+        let entries = self.drawers.get(&drawer).into_iter();
+        entries.flat_map(move |entries| entries.range((position, 0)..=(position, u32::MAX))).map(|(_, id)| *id)
     }
 
-    pub(super) fn count(&self, collection: Collection) -> u64 {
-        self.kinds.get(&collection).map_or(0, |kind| kind.len() as u64)
+    pub(super) fn count(&self, drawer: Drawer) -> u64 {
+        self.drawers.get(&drawer).map_or(0, |entries| entries.len() as u64)
     }
 
     /// What can be replaced at or below a position, ascending within each collection.
     pub(super) fn replaceable_below(&self, position: Position) -> impl Iterator<Item = u32> + '_ {
-        let kinds = self.kinds.iter().filter(|(collection, _)| !collection.only_grows());
-        kinds.flat_map(move |(_, kind)| kind.range(..=(position, u32::MAX))).map(|(_, id)| *id)
+        let drawers = self.drawers.iter().filter(|(drawer, _)| !drawer.collection.only_grows());
+        drawers.flat_map(move |(_, entries)| entries.range(..=(position, u32::MAX))).map(|(_, id)| *id)
     }
 
     /// Entries at exactly this position.

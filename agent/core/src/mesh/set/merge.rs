@@ -69,9 +69,9 @@ impl Set {
         }
         // Each turn takes what is signed with known keys, which may make further ones known.
         loop {
-            let mut ready = Vec::new();
+            let (mut ready, keys) = (Vec::new(), self.keys());
             for waiting in by_author.values_mut() {
-                while let Some(parsed) = waiting.pop_front_if(|next| self.keys.find(&next.author, next.kid).is_some()) {
+                while let Some(parsed) = waiting.pop_front_if(|next| keys.admits(next)) {
                     ready.push(parsed);
                 }
             }
@@ -79,7 +79,7 @@ impl Set {
                 break;
             }
             let mut asked: Vec<Option<Parsed>> = ready.iter().cloned().map(Some).collect();
-            let answers = verify(&self.keys, ready);
+            let answers = verify(self.keys(), ready);
             for (parsed, answer) in asked.iter_mut().zip(answers) {
                 let Some(parsed) = parsed.take() else { continue };
                 // Gone from `by_author`: an earlier one was refused.

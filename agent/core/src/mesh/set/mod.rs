@@ -21,10 +21,10 @@ pub use merge::Merge;
 pub use page::Page;
 
 use self::ledger::Ledger;
-use super::collection::Collection;
-use super::crypto::{Kid, PublicOperations, SigningPublicKey};
+use super::collection::{Collection, Drawer};
+use super::crypto::{Kid, SigningPublicKey};
 use super::members::Members;
-use super::record::{Fields, Hash, Malformed, Parsed, Stamp};
+use super::record::{Fields, Hash, Malformed, Stamp};
 use super::vector::{Position, VersionVector};
 use crate::id::NodeId;
 
@@ -37,27 +37,17 @@ pub struct Anchor {
     pub key: SigningPublicKey,
 }
 
-/// What one author may take up.
+/// What one author may take up: its shares ([`Drawer::share`]), counted in entries, so that what is kept does not depend on
+/// the order of arrival. Beyond a share the author's own oldest go, and of what only grows its newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes for each collection. They are counted in values of the collection's largest size, so that what is kept does not
-    /// depend on the order of arrival: so many entries, whatever their sizes. Beyond, the author's own oldest go, and of what
-    /// only grows its newest are refused.
-    pub bytes: u64,
+    /// So many entries in any share, if that is less.
+    pub most: u64,
 }
 
 impl Default for Limits {
-    /// 32 MiB: 131,072 lockouts or revocations, 16,384 clients, 63 revocation lists.
     fn default() -> Self {
-        Self { bytes: 32 << 20 }
-    }
-}
-
-impl Limits {
-    /// So many entries of a collection.
-    pub const fn entries(&self, collection: Collection) -> u64 {
-        let entries = self.bytes / collection.max_value() as u64;
-        if entries == 0 { 1 } else { entries }
+        Self { most: u64::MAX }
     }
 }
 
@@ -67,8 +57,8 @@ pub enum Refusal {
     /// It could never be.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// No record here says whose key that is. It comes again, once one does.
-    #[error("the record is signed with a key that nobody admitted")]
+    /// No record here says whose key that is, or that it may write such records. It comes again, once one does.
+    #[error("the record is signed with a key that nobody admitted, or that may not write such records")]
     UnknownKey,
     /// The signature is not by that key.
     #[error("the record's signature does not fit")]
@@ -137,7 +127,8 @@ const NONE: u32 = u32::MAX;
 pub struct Set {
     anchor: Anchor,
     limits: Limits,
-    keys: Keys,
+    /// From the records that stand.
+    keys: OnceLock<Keys>,
     /// A slab; those in `free` are vacant, and hold no bytes.
     entries: Vec<Entry>,
     free: Vec<u32>,
@@ -159,7 +150,7 @@ impl Set {
     /// Nothing said yet.
     pub fn new(anchor: Anchor, limits: Limits) -> Self {
         Self {
-            keys: Keys::new(&anchor),
+            keys: OnceLock::new(),
             anchor,
             limits,
             entries: Vec::new(),
@@ -185,22 +176,12 @@ impl Set {
 
     /// Every key ever admitted, to verify with on other threads.
     pub fn keys(&self) -> &Keys {
-        &self.keys
+        self.keys.get_or_init(|| Keys::of(self))
     }
 
-    /// Parses, verifies and takes one record.
-    pub fn offer(&mut self, record: &[u8], operations: &dyn PublicOperations) -> Offered {
-        let parsed = match Parsed::new(record) {
-            Ok(parsed) => parsed,
-            Err(why) => return Offered::Refused(why.into()),
-        };
-        if let Some(known) = self.standing_of(&parsed) {
-            return known;
-        }
-        match self.keys.verify(parsed, operations) {
-            Ok(verified) => self.take(verified),
-            Err(why) => Offered::Refused(why),
-        }
+    /// So many entries one author may have there.
+    pub fn share(&self, drawer: Drawer) -> u64 {
+        drawer.share().min(self.limits.most).max(1)
     }
 
     /// How far each author was heard: its greatest position that stands.
@@ -253,7 +234,8 @@ impl Set {
         self.bytes
     }
 
-    /// Proofs of two histories, one for each author: the earliest seen.
+    /// Proofs of two histories, one for each author: the newest seen. Not all of it stands, so it is to be stored apart, and
+    /// given back with [`Self::recall`].
     pub fn evidence(&self) -> &BTreeMap<NodeId, Evidence> {
         &self.evidence
     }
@@ -295,7 +277,7 @@ impl Set {
     }
 
     /// Entries under a key, of every author.
-    pub(super) fn under<'a>(&'a self, collection: Collection, key: &'a str) -> impl Iterator<Item = &'a Entry> + 'a {
+    pub(super) fn under<'a, 'k>(&'a self, collection: Collection, key: &'k str) -> impl Iterator<Item = &'a Entry> + use<'a, 'k> {
         self.chain(collection, short(key)).filter(move |entry| entry.key() == key)
     }
 
@@ -303,6 +285,28 @@ impl Set {
     pub(super) fn replaceable_below(&self, author: &NodeId, position: Position) -> impl Iterator<Item = &Entry> {
         let ledgers = self.ledger(author).into_iter();
         ledgers.flat_map(move |ledger| ledger.replaceable_below(position)).map(|id| self.entry(id))
+    }
+
+    /// How many entries of an author would be missed if they fell out, for each of its shares: all but tombstones with nothing
+    /// of others beneath.
+    pub(super) fn missed(&self, author: &NodeId) -> Vec<(Drawer, u64)> {
+        let drawers = self.ledger(author).into_iter().flat_map(|ledger| &ledger.drawers);
+        let missed = |entries: &BTreeSet<(Position, u32)>| entries.iter().filter(|(_, id)| self.is_missed(*id)).count() as u64;
+        drawers.map(|(drawer, entries)| (*drawer, missed(entries))).collect()
+    }
+
+    /// Whether one of them would, if `more` new ones came.
+    pub(super) fn would_miss(&self, author: &NodeId, drawer: Drawer, more: u64) -> bool {
+        let Some(ledger) = self.ledger(author) else { return more > self.share(drawer) };
+        let out = (ledger.count(drawer) + more).saturating_sub(self.share(drawer));
+        let out = usize::try_from(out).unwrap_or(usize::MAX);
+        out > 0 && (drawer.collection.only_grows() || ledger.drawer(drawer).take(out).any(|(_, id)| self.is_missed(id)))
+    }
+
+    fn is_missed(&self, id: u32) -> bool {
+        let entry = self.entry(id);
+        let beneath = || self.under(entry.collection, entry.key()).any(|other| other.author != entry.author && !other.tombstone);
+        !entry.tombstone || beneath()
     }
 
     /// Chains of entries of a collection: each holds all entries of one key, seldom of several.
@@ -321,11 +325,6 @@ impl Set {
         let Some(&(newest, _)) = self.by_stamp.range(..=(wall, NONE)).next_back() else { return Stamp::default() };
         let at_once = self.by_stamp.range((newest, 0)..=(newest, NONE));
         at_once.map(|&(_, id)| self.entry(id).stamp).max().unwrap_or_default()
-    }
-
-    /// Entries under a key, and under others that share its hash.
-    pub(super) fn chain_of(&self, collection: Collection, key: &str) -> impl Iterator<Item = &Entry> + use<'_> {
-        self.chain(collection, short(key))
     }
 
     /// What was concluded of members and issuers is to be concluded anew.

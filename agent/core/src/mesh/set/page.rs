@@ -35,7 +35,7 @@ impl Set {
                 let mut complete = true;
                 for (position, id) in ledger.after(page.vector.get(&ledger.node)) {
                     let entry = self.entry(id);
-                    if !self.has_key(&page.vector, entry.kid) {
+                    if !self.is_taken_by(&page.vector, &ledger.node, &entry.fields()) {
                         complete = false;
                         break;
                     }
@@ -64,21 +64,18 @@ impl Set {
         page
     }
 
-    /// Whether a host with that vector knows the key.
-    fn has_key(&self, vector: &VersionVector, kid: u32) -> bool {
-        let (author, kid) = self.kids[kid as usize];
-        self.keys.introductions(self.node(author), kid).any(|(by, position)| vector.get(by) >= position)
+    /// Whether a host with that vector knows the key, and that it may write there.
+    fn is_taken_by(&self, vector: &VersionVector, author: &NodeId, fields: &Fields<'_>) -> bool {
+        let (keys, kid) = (self.keys(), fields.kid);
+        keys.introductions(author, kid).any(|(by, position)| vector.get(by) >= position)
+            && (!fields.collection.is_for_authorities(fields.key, fields.author) || keys.is_authority_by(author, kid, vector))
     }
 
     /// The proof that an author has two histories, if it lies there: it goes along at its place in the history, so that the
-    /// vector hides nothing. Of its records those whose key the host knows by then.
+    /// vector hides nothing. Of its records those that the host takes by then.
     fn evidence_between(&self, author: &NodeId, after: Position, to: Position, known: &VersionVector) -> Vec<Box<[u8]>> {
         let Some(evidence) = self.evidence.get(author).filter(|e| after < e.position && e.position <= to) else { return vec![] };
-        let has_key = |raw: &[u8]| {
-            let mut by = self.keys.introductions(author, Fields::read_filed(raw).kid);
-            by.any(|(by, position)| known.get(by) >= position)
-        };
         let pair = [evidence.first.clone(), evidence.second.clone()];
-        pair.into_iter().filter(|raw| has_key(raw)).collect()
+        pair.into_iter().filter(|raw| self.is_taken_by(known, author, &Fields::read_filed(raw))).collect()
     }
 }

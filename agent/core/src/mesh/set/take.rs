@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 
+use super::keys::Grant;
 use super::ledger::Ledger;
-use super::{Entry, Evidence, NONE, Offered, Refusal, Set, keys, short};
+use super::{Entry, Evidence, NONE, Offered, Refusal, Set, short};
 use crate::id::NodeId;
-use crate::mesh::collection::{Admission, Collection, Floor, HostKey};
+use crate::mesh::collection::{Collection, Drawer, Floor};
 use crate::mesh::crypto::Kid;
 use crate::mesh::record::{Fields, Hash, Parsed, Verified};
 use crate::mesh::vector::Position;
@@ -38,10 +39,11 @@ impl Set {
                 Offered::Fork
             }
             Slot::Free(replaced) => {
+                let drawer = collection.drawer(fields.key, fields.author);
                 let ledger = &self.ledgers[author as usize];
-                let newest = ledger.kind(collection).next_back().is_none_or(|(last, _)| parsed.position > last);
+                let newest = ledger.drawer(drawer).next_back().is_none_or(|(last, _)| parsed.position > last);
                 // What would fall out at once is not even filed.
-                if collection.only_grows() && newest && ledger.count(collection) >= self.limits.entries(collection) {
+                if collection.only_grows() && newest && ledger.count(drawer) >= self.share(drawer) {
                     return Offered::Refused(Refusal::Limit);
                 }
                 let fork = self.look_for_fork(author, &parsed, &fields);
@@ -130,7 +132,16 @@ impl Set {
         })
     }
 
-    /// The earliest is kept, and of several at one position the smallest: hosts that saw the same keep the same.
+    /// Takes back what [`Self::evidence`] said before a restart.
+    pub fn recall(&mut self, first: &[u8], second: &[u8]) {
+        let (Ok(first), Ok(second)) = (Parsed::new(first), Parsed::new(second)) else { return };
+        if first.author == second.author && first.hash != second.hash {
+            self.keep_evidence(&first.author, first.position.min(second.position), first.raw, second.raw);
+        }
+    }
+
+    /// The latest is kept, and of several at one position the greatest: hosts that saw the same keep the same, and a host that
+    /// came back with new keys is not spared for what was known of its old ones.
     fn keep_evidence(&mut self, author: &NodeId, position: Position, a: Box<[u8]>, b: Box<[u8]>) {
         let order = |evidence: &Evidence| {
             let hash = |raw: &[u8]| Fields::read_filed(raw).hash();
@@ -139,7 +150,7 @@ impl Set {
         let hash = |raw: &[u8]| Fields::read_filed(raw).hash();
         let (first, second) = if hash(&a) <= hash(&b) { (a, b) } else { (b, a) };
         let evidence = Evidence { position, first, second };
-        if self.evidence.get(author).is_none_or(|known| order(&evidence) < order(known)) {
+        if self.evidence.get(author).is_none_or(|known| order(&evidence) > order(known)) {
             self.evidence.insert(author.clone(), evidence);
         }
     }
@@ -151,7 +162,8 @@ impl Set {
         let chain = (collection, short(fields.key));
         let counted = self.uncount(chain);
         let mut displaced: Vec<Hash> = replaced.map(|id| self.remove(id)).into_iter().collect();
-        let grant = grant_of(&fields);
+        let drawer = collection.drawer(fields.key, fields.author);
+        let grant = Grant::of(&fields);
         let floor = floor_of(&fields);
         let kid = self.kid_number(author, parsed.kid);
 
@@ -174,22 +186,23 @@ impl Set {
             self.by_stamp.insert((stamp.wall, id));
         }
         let ledger = &mut self.ledgers[author as usize];
-        ledger.insert(collection, position, id);
+        ledger.insert(drawer, position, id);
         ledger.added(&hash);
         if (position, hash) > ledger.head {
             ledger.head = (position, hash);
-        }
-        if let Some(grant) = grant {
-            self.keys.note(parsed.kid, grant);
         }
         self.digest = OnceLock::new();
         self.recount(chain, counted);
         if let Some(floor) = floor {
             self.raise_floor(author, floor, &mut displaced);
         }
-        self.keep_within_limits(author, collection, &mut displaced);
+        self.keep_within_limits(author, drawer, &mut displaced);
         if displaced.last() == Some(&hash) {
             return None;
+        }
+        // Only now: what fell out grants nothing.
+        if let (Some(grant), Some(keys)) = (grant, self.keys.get_mut()) {
+            keys.note(parsed.kid, grant);
         }
         Some(displaced)
     }
@@ -205,16 +218,16 @@ impl Set {
     /// Beyond an author's share of a collection its oldest entries go, of what only grows its newest. An entry that fell out
     /// once would fall out of every greater set as well: as many of the same collection stand before it, and the position
     /// under a key only rises.
-    fn keep_within_limits(&mut self, author: u32, collection: Collection, displaced: &mut Vec<Hash>) {
-        while self.ledgers[author as usize].count(collection) > self.limits.entries(collection) {
+    fn keep_within_limits(&mut self, author: u32, drawer: Drawer, displaced: &mut Vec<Hash>) {
+        while self.ledgers[author as usize].count(drawer) > self.share(drawer) {
             let ledger = &self.ledgers[author as usize];
             let of =
-                |end: Option<(Position, u32)>| ledger.kind_at(collection, end.map(|(position, _)| position).unwrap_or_default());
+                |end: Option<(Position, u32)>| ledger.drawer_at(drawer, end.map(|(position, _)| position).unwrap_or_default());
             let hash = |id: &u32| self.entry(*id).hash();
             // Of two statements at one position the hash decides, not which came first.
-            let out = match collection.only_grows() {
-                true => of(ledger.kind(collection).next_back()).max_by_key(hash),
-                false => of(ledger.kind(collection).next()).min_by_key(hash),
+            let out = match drawer.collection.only_grows() {
+                true => of(ledger.drawer(drawer).next_back()).max_by_key(hash),
+                false => of(ledger.drawer(drawer).next()).min_by_key(hash),
             };
             let Some(id) = out else { return };
             displaced.push(self.drop_entry(id));
@@ -236,7 +249,8 @@ impl Set {
         let fields = entry.fields();
         let (hash, chain) = (fields.hash(), (entry.collection, short(fields.key)));
         let (position, stamp, author, next) = (entry.position, entry.stamp, entry.author, entry.next);
-        let (collection, length) = (entry.collection, entry.raw.len());
+        let (drawer, length) = (entry.collection.drawer(fields.key, fields.author), entry.raw.len());
+        let grants = Grant::of(&fields).is_some();
 
         let mut before = self.by_key.get(&chain).copied().unwrap_or(NONE);
         if before == id {
@@ -254,12 +268,15 @@ impl Set {
         }
         self.by_stamp.remove(&(stamp.wall, id));
         let ledger = &mut self.ledgers[author as usize];
-        ledger.remove(collection, position, id);
+        ledger.remove(drawer, position, id);
         ledger.removed(&hash);
         self.bytes -= length;
         self.entries[id as usize].raw = Box::default();
         self.free.push(id);
         self.digest = OnceLock::new();
+        if grants {
+            self.keys = OnceLock::new();
+        }
         if self.ledgers[author as usize].head == (position, hash) {
             let head = self.head_of(author);
             self.ledgers[author as usize].head = head;
@@ -302,25 +319,4 @@ impl Set {
 fn floor_of(fields: &Fields<'_>) -> Option<Position> {
     let value = fields.value.filter(|_| fields.collection == Collection::Floors)?;
     minicbor::decode::<Floor>(value).ok().map(|floor| floor.collected)
-}
-
-/// What a record says of keys. A key that does not bear the name it is filed under is none.
-fn grant_of(fields: &Fields<'_>) -> Option<keys::Grant> {
-    let value = fields.value.filter(|_| matches!(fields.collection, Collection::Admissions | Collection::HostKeys))?;
-    let (author, at): (NodeId, _) = (fields.author.parse().ok()?, fields.position);
-    let named = |node: &NodeId, kid: Kid| fields.key.split_once('/') == Some((node.as_str(), &kid.to_string()));
-    match fields.collection {
-        Collection::Admissions => {
-            let admission: Admission = minicbor::decode(value).ok()?;
-            let standing = Some(admission.standing);
-            let grant = keys::Grant { by: author, at, standing, node: admission.node, key: admission.signing_key };
-            named(&grant.node, grant.key.kid()).then_some(grant)
-        }
-        Collection::HostKeys => {
-            let next: HostKey = minicbor::decode(value).ok()?;
-            let grant = keys::Grant { by: author.clone(), at, standing: None, node: author, key: next.signing_key };
-            (next.previous == fields.kid && named(&grant.node, grant.key.kid())).then_some(grant)
-        }
-        _ => None,
-    }
 }

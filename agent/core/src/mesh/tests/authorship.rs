@@ -102,8 +102,8 @@ fn a_host_is_not_dragged_along_by_a_clock_that_runs_ahead() {
     let now = world.now;
     let author = &mut world.pens.get_mut("m").unwrap().author;
     let wall = now.as_millis() as u64;
-    assert!(author.hear(Stamp { wall: wall + 30_000, counter: 7 }, now));
-    assert!(!author.hear(Stamp { wall: wall + 30_001 + 1000, counter: 0 }, now));
+    author.hear(Stamp { wall: wall + 30_000, counter: 7 }, now);
+    author.hear(Stamp { wall: wall + 30_001 + 1000, counter: 0 }, now);
     let record = world.whisper("m", Collection::Lockouts, "x/m.example", Some(vec![0xa0]));
     let stamp = Parsed::new(&record).unwrap().fields().unwrap().stamp;
     assert_eq!(stamp, Stamp { wall: wall + 30_000, counter: 8 }, "later than what it heard");
@@ -116,8 +116,24 @@ fn what_no_set_would_take_is_not_signed_and_leaves_no_gap() {
     let pen = world.pens.get_mut("m").unwrap();
     let mut refused =
         |collection, key: &str, value| pen.author.write(collection, key, value, world.now, &pen.signer).unwrap_err();
-    assert_eq!(refused(Collection::Clients, "c", Some(vec![0; 1 << 20])), CannotWrite::TooLarge);
-    assert_eq!(refused(Collection::Lockouts, "x/n.example", None), CannotWrite::TooLarge);
-    assert_eq!(refused(Collection::AuditHeads, "m.example", None), CannotWrite::NeverWithdrawn);
+    assert_eq!(
+        refused(Collection::Clients, "c", Some(vec![0; 1 << 20])),
+        CannotWrite::TooLarge { collection: Collection::Clients, length: 1 << 20 }
+    );
+    assert_eq!(refused(Collection::Lockouts, "x/n.example", None), CannotWrite::Key(Collection::Lockouts));
+    assert_eq!(refused(Collection::AuditHeads, "m.example", None), CannotWrite::NeverWithdrawn(Collection::AuditHeads));
     assert_eq!(world.pens["m"].author.position(), before.position());
+}
+
+#[test]
+fn a_counter_that_another_used_up_does_not_make_two_statements_of_ours_bear_one_stamp() {
+    let mut world = World::usual();
+    let now = world.now;
+    let wall = now.as_millis() as u64 + 20_000;
+    world.pens.get_mut("b").unwrap().author.hear(Stamp { wall, counter: u32::MAX }, now);
+    let stamps = ["c", "c", "d"].map(|key| {
+        let record = world.whisper("b", Collection::Clients, key, Some(vec![0xa0]));
+        Parsed::new(&record).unwrap().fields().unwrap().stamp
+    });
+    assert!(stamps[0] > Stamp { wall, counter: u32::MAX } && stamps[1] > stamps[0] && stamps[2] > stamps[1], "{stamps:?}");
 }

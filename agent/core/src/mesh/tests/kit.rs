@@ -12,7 +12,7 @@ use crate::mesh::crypto::{
     BadSignature, CryptoFailure, KemCiphertext, KemPublicKey, Kid, PublicOperations, Signer, SigningPublicKey,
 };
 use crate::mesh::record::{Parsed, Record, host_key_bytes};
-use crate::mesh::set::{Anchor, Limits, Offered, Set};
+use crate::mesh::set::{Anchor, Limits, Offered, Refusal, Set};
 use crate::mesh::vector::Position;
 use crate::mesh::view::View;
 use crate::moment::Moment;
@@ -124,6 +124,21 @@ pub(crate) fn empty() -> Set {
     Set::new(anchor(), Limits::default())
 }
 
+impl Set {
+    /// Verifies and takes one record, as if it came alone.
+    pub(crate) fn offer(&mut self, record: &[u8], operations: &dyn PublicOperations) -> Offered {
+        let parsed = match Parsed::new(record) {
+            Ok(parsed) => parsed,
+            Err(why) => return Offered::Refused(why.into()),
+        };
+        match self.standing_of(&parsed) {
+            Some(known) => known,
+            None if !self.keys().admits(&parsed) => Offered::Refused(Refusal::UnknownKey),
+            None => self.keys().verify(parsed, operations).map_or_else(Offered::Refused, |verified| self.take(verified)),
+        }
+    }
+}
+
 impl World {
     /// `a` founds; nobody else is in.
     pub(crate) fn founded() -> Self {
@@ -174,6 +189,12 @@ impl World {
     pub(crate) fn say(&mut self, by: &'static str, collection: Collection, key: &str, value: &[u8]) {
         let offered = self.write(by, collection, key, Some(value.to_vec()));
         assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{by} {collection:?} {key}: {offered:?}");
+    }
+
+    /// What only an authority's key may say is not taken.
+    pub(crate) fn cannot_say(&mut self, by: &'static str, collection: Collection, key: &str, value: Option<&[u8]>) {
+        let offered = self.write(by, collection, key, value.map(<[u8]>::to_vec));
+        assert_eq!(offered, Offered::Refused(Refusal::UnknownKey), "{by} {collection:?} {key}");
     }
 
     pub(crate) fn admission(&mut self, by: &'static str, who: &'static str, standing: Standing, how: &str) -> Vec<u8> {
@@ -249,7 +270,7 @@ pub(crate) fn told(set: &Set, now: Moment) -> String {
             writeln!(text, "{collection:?} {value:?}").unwrap();
         }
     }
-    writeln!(text, "{:?} {:?}", view.counts(), view.held_back()).unwrap();
+    writeln!(text, "{:?} {:?} {:?}", view.revocations(), view.counts(), view.held_back()).unwrap();
     text
 }
 

@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use super::kit::{Double, DoubleSigner, World, cbor, empty, forge, node, set_of, told};
-use crate::mesh::collection::{Collection, Floor, Standing, key};
+use crate::mesh::collection::{Collection, Floor, Revocation, Standing, key};
 use crate::mesh::crypto::Signer;
 use crate::mesh::record::Parsed;
 use crate::mesh::set::{Limits, Set};
 use crate::mesh::vector::VersionVector;
+use crate::moment::Moment;
 
 const NAMES: [&str; 5] = ["a", "b", "m", "n", "x"];
 
@@ -50,11 +51,16 @@ fn world(deeds: &[Deed]) -> World {
                 let (collection, key) = match collection {
                     0 => (Collection::Lockouts, format!("{key}/{by}.example")),
                     1 => (Collection::SigningKeys, key.to_string()),
-                    2 => (Collection::Revocations, key::revocation(&"ab".repeat(32), &format!("{key:04x}"))),
+                    2 => (Collection::Revocations, key::revocation(&"ab".repeat(32), &format!("01{key:02x}"))),
                     _ => (Collection::Clients, key.to_string()),
                 };
                 let value = value.or_else(|| collection.is_lasting().then_some(0));
-                vec![world.whisper(by, collection, &key, value.map(|value| vec![0x18, 100 + value]))]
+                let ends = |value: u8| Moment::from_secs(value.into());
+                let bytes = |value: u8| match collection {
+                    Collection::Revocations if value != 3 => cbor(&Revocation { at: ends(3 - value), not_after: ends(value) }),
+                    _ => vec![0x18, 100 + value],
+                };
+                vec![world.whisper(by, collection, &key, value.map(bytes))]
             }
             Deed::Fork { by, key, value, elsewhere } => {
                 let one = world.whisper(NAMES[by], Collection::Clients, &key.to_string(), Some(vec![0xa0]));
@@ -110,7 +116,7 @@ fn world(deeds: &[Deed]) -> World {
 }
 
 fn tight() -> Set {
-    Set::new(super::kit::anchor(), Limits { bytes: 6 << 10 })
+    Set::new(super::kit::anchor(), Limits { most: 5 })
 }
 
 fn join(into: &mut Set, records: impl IntoIterator<Item = Vec<u8>>) {

@@ -1,5 +1,6 @@
-use super::kit::{World, cbor, kem, node, told};
-use crate::mesh::collection::{Collection, IssuingLimits, Node, Standing, WrappingKeyVersion};
+use super::kit::{DoubleSigner, World, cbor, forge, kem, node, told};
+use crate::mesh::collection::{Collection, IssuingLimits, Node, Revocation, Standing, WrappingKeyVersion, key};
+use crate::mesh::set::Offered;
 use crate::mesh::view::View;
 
 #[test]
@@ -38,7 +39,7 @@ fn entries_that_belong_to_their_authors_stand_side_by_side() {
     world.say("m", Collection::SigningKeys, "kid", b"\xa1\x00\x01");
     let view = world.view();
     assert_eq!(view.entries(Collection::SigningKeys).count(), 2);
-    let of = |name| view.get_of(Collection::SigningKeys, "kid", &node(name)).unwrap().bytes;
+    let of = |name| view.entries(Collection::SigningKeys).find(|value| *value.author == node(name)).unwrap().bytes;
     assert_eq!((of("n"), of("m")), (&[0xa0][..], &b"\xa1\x00\x01"[..]));
 }
 
@@ -54,7 +55,7 @@ fn counts_kept_along_the_way_are_those_counted_anew() {
     for i in 0..5 {
         world.say("a", Collection::Clients, &format!("c{i}"), &[0xa0]);
         world.say("b", Collection::Clients, &format!("c{i}"), b"\xa1\x00\x01");
-        world.say("m", Collection::Clients, &format!("c{i}"), b"\xa1\x00\x02");
+        world.say("m", Collection::Lockouts, &format!("c{i}/m.example"), b"\xa1\x00\x02");
         check(&world, "said");
     }
     world.write("b", Collection::Clients, "c0", None);
@@ -65,4 +66,23 @@ fn counts_kept_along_the_way_are_those_counted_anew() {
     assert_eq!(world.view().counts()["clients"], 5, "a void deletion uncovers what it deleted");
     world.say("m", Collection::Lockouts, "x/m.example", &[0xa0]);
     check(&world, "after an eviction");
+    // What is held back, and what no longer is, whoever looked before.
+    for (key, ahead) in [("d", 40_000), ("e", 50_000), ("d", 45_000)] {
+        let record = world.whisper("a", Collection::Clients, key, Some(vec![0xa0]));
+        let late = forge(&record, &DoubleSigner::named("a"), |record| record.statement.stamp.wall += ahead);
+        assert!(matches!(world.hear(&late), Offered::Taken { .. }));
+        check(&world, "held back");
+    }
+    assert_eq!(world.view().counts()["clients"], 5);
+    for ahead in [9_000, 3_000, 5_000] {
+        world.tick(ahead);
+        check(&world, "due");
+    }
+    assert_eq!(world.view().counts()["clients"], 6);
+    let (issuer, ends) = ("ab".repeat(32), world.now);
+    for serial in ["01", "02", "01"] {
+        let revocation = Revocation { at: ends, not_after: ends };
+        world.say("b", Collection::Revocations, &key::revocation(&issuer, serial), &cbor(&revocation));
+        check(&world, "revoked");
+    }
 }

@@ -10,3 +10,4 @@ mod laws;
 mod lookups;
 mod pages;
 mod records;
+mod shares;

@@ -2,7 +2,7 @@
 //!
 //! A record is void if its key did not count at its position (evicted, rotated away, never admitted by an authority), if its
 //! author may not write there, or if the value does not say what its collection says. A void record hides nothing: the
-//! greatest of those that count stands, tombstones included, by (stamp, author, hash).
+//! greatest of those that count stands, tombstones included, by (stamp, author, position, hash).
 
 mod live;
 mod rules;
@@ -15,7 +15,7 @@ pub use trust::{Intermediate, Root};
 
 use super::collection::{Collection, IssuingLimits, Node, Revocation, Standing, WrappingKeyVersion, split};
 use super::members::{Evicted, Member, MemberKey, Members};
-use super::record::Stamp;
+use super::record::{Fields, Stamp};
 use super::set::{Entry, Evidence, Set};
 use super::vector::Position;
 use crate::id::NodeId;
@@ -91,16 +91,7 @@ impl<'a> View<'a> {
 
     /// What stands under a key. Of collections whose entries belong to their authors: the smallest author's.
     pub fn get(&self, collection: Collection, key: &str) -> Option<Value<'a>> {
-        let mut entries: Vec<&'a Entry> = self.set.chain_of(collection, key).collect();
-        entries.retain(|entry| entry.key() == key);
-        self.standing(collection, entries).into_iter().next()
-    }
-
-    /// What `author` says under a key, where entries belong to their authors.
-    pub fn get_of(&self, collection: Collection, key: &str, author: &NodeId) -> Option<Value<'a>> {
-        let mut entries: Vec<&'a Entry> = self.set.chain_of(collection, key).collect();
-        entries.retain(|entry| entry.key() == key && self.set.node(entry.author) == author);
-        self.standing(collection, entries).into_iter().next()
+        self.standing(collection, self.set.under(collection, key).collect()).into_iter().next()
     }
 
     /// Everything that stands in a collection, in no particular order.
@@ -199,17 +190,18 @@ impl<'a> View<'a> {
         self.read(Collection::IssuingLimits, node.as_str())
     }
 
-    /// Whether a certificate is revoked. `issuer` is the SHA-256 of the issuing certificate, both in lower-case hex.
-    pub fn is_revoked(&self, issuer: &str, serial: &str) -> bool {
-        self.get(Collection::Revocations, &super::collection::key::revocation(issuer, serial)).is_some()
-    }
-
-    /// Every revocation: issuer, serial, and what was said first.
-    pub fn revocations(&self) -> impl Iterator<Item = (&'a str, &'a str, Revocation)> {
-        self.entries(Collection::Revocations).filter_map(|value| {
-            let (issuer, serial) = split(value.key)?;
-            Some((issuer, serial, minicbor::decode(value.bytes).ok()?))
-        })
+    /// Every revocation, by issuer (SHA-256 of its certificate) and serial, in lower-case hex: since the earliest and until the
+    /// latest that anyone says who may. So nobody takes back or shortens what another said, the issuer's holder least of all.
+    pub fn revocations(&self) -> BTreeMap<(&'a str, &'a str), Revocation> {
+        let mut all: BTreeMap<(&str, &str), Revocation> = BTreeMap::new();
+        for entry in self.set.chains(Collection::Revocations).flatten().filter(|entry| self.stands(entry)) {
+            let fields = entry.fields();
+            let value = fields.value.and_then(|value| minicbor::decode::<Revocation>(value).ok());
+            let (Some(name), Some(said)) = (split(fields.key), value) else { continue };
+            let known = all.entry(name).or_insert_with(|| said.clone());
+            *known = Revocation { at: known.at.min(said.at), not_after: known.not_after.max(said.not_after) };
+        }
+        all
     }
 
     /// The newest version of the cluster wrapping key.
@@ -238,8 +230,14 @@ impl<'a> View<'a> {
         i64::try_from(first.stamp.wall.saturating_sub(MAX_AHEAD_MS)).ok().map(Moment::from_millis)
     }
 
-    /// Proofs of two histories, by author.
-    pub fn evidence(&self) -> &'a BTreeMap<NodeId, Evidence> {
-        self.set.evidence()
+    /// Proofs that hosts which are in have two histories, by the keys they have now: those of keys that were given up, or of
+    /// hosts that are out, are settled.
+    pub fn evidence(&self) -> BTreeMap<&'a NodeId, &'a Evidence> {
+        let current = |(node, evidence): &(&NodeId, &Evidence)| {
+            let kids = [&evidence.first, &evidence.second].map(|raw| Fields::read_filed(raw).kid);
+            let keys = self.members.get(node).into_iter().flat_map(|member| member.keys.iter().chain(&member.previous));
+            keys.into_iter().any(|key| kids.contains(&key.signing_key.kid()))
+        };
+        self.set.evidence().iter().filter(current).collect()
     }
 }

@@ -2,17 +2,14 @@
 
 use crate::id::NodeId;
 use crate::mesh::collection::{
-    AuditHead, BundleRoot, Collection, HostIntermediate, IssuingLimits, Node, RevocationList, SharedIdentity, Standing,
-    WrappingKeyVersion, split,
+    Admission, AuditHead, BundleRoot, Collection, Eviction, HostIntermediate, HostKey, IssuingLimits, Node, Revocation,
+    RevocationList, SharedIdentity, Standing, WrappingKeyVersion, split,
 };
+use crate::mesh::join::request::are_bounded;
 use crate::mesh::members::Members;
 use crate::mesh::record::Fields;
 use crate::mesh::set::{Entry, Set};
 
-/// Addresses of a host.
-const MAX_ADDRESSES: usize = 8;
-/// Bytes of an address: a DNS name of the greatest length, and a port.
-const MAX_ADDRESS: usize = 260;
 /// Bytes of an audit head.
 const MAX_AUDIT_HEAD: usize = 4 << 10;
 
@@ -31,8 +28,8 @@ fn may_write(set: &Set, members: &Members, standing: Standing, author: &NodeId, 
         Collection::Nodes => own || authority,
         // Who is admitted, evicted, and by which keys is decided as a whole, in `members`.
         Collection::Admissions => authority,
-        Collection::Evictions => authority || key.split_once('/').is_some_and(|(node, _)| node == author.as_str()),
-        Collection::HostKeys => key.split_once('/').is_some_and(|(node, _)| node == author.as_str()),
+        Collection::Evictions => authority || split(key).is_some_and(|(node, _)| node == author.as_str()),
+        Collection::HostKeys => split(key).is_some_and(|(node, _)| node == author.as_str()),
         Collection::Revocations => authority || split(key).is_some_and(|(issuer, _)| holds(set, members, author, issuer)),
         Collection::Crls => holds(set, members, author, key),
         Collection::AuditHeads | Collection::Floors => own,
@@ -81,9 +78,12 @@ fn says(members: &Members, author: &NodeId, fields: &Fields<'_>) -> bool {
         Collection::Nodes => read::<Node>(value).is_some_and(|node| {
             let subject = fields.key.parse::<NodeId>().ok();
             let known = subject.and_then(|subject| members.get(&subject)).is_some_and(|m| m.kids.contains(&node.signing_kid));
-            let short = node.addresses.iter().all(|address| address.len() <= MAX_ADDRESS);
-            known && short && node.addresses.len() <= MAX_ADDRESSES
+            known && are_bounded(&node.addresses)
         }),
+        Collection::Admissions => read::<Admission>(value).is_some(),
+        Collection::HostKeys => read::<HostKey>(value).is_some(),
+        Collection::Evictions => read::<Eviction>(value).is_some(),
+        Collection::Revocations => read::<Revocation>(value).is_some(),
         Collection::Bundles => read::<BundleRoot>(value).is_some_and(|root| is_named(fields.key, &root.certificate)),
         Collection::Intermediates => {
             read::<HostIntermediate>(value).is_some_and(|intermediate| is_named(fields.key, &intermediate.certificate))

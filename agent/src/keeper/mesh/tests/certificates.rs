@@ -51,6 +51,10 @@ async fn leaf(at: &Agent) -> IssuedRecord {
     record
 }
 
+fn is_said_to_be_revoked(at: &Agent, issuer: &str, serial: &str) -> bool {
+    at.mesh.look(|view| view.revocations().contains_key(&(issuer, serial))).unwrap()
+}
+
 /// Every serial in the lists that services get.
 fn listed(at: &Agent) -> BTreeSet<String> {
     let serials = |list: pem::Pem| {
@@ -106,8 +110,8 @@ async fn a_certificate_revoked_on_one_host_is_in_the_lists_of_the_other() {
     founder.pull(&member).await;
     settle(&founder).await;
     assert!(listed(&founder).contains(&serial));
-    assert!(founder.issuers().mesh.is_revoked(&record.issuer, &serial));
-    assert!(founder.mesh.look(|view| view.is_revoked(&record.issuer, &serial)).unwrap());
+    assert!(founder.issuers().mesh.revoked.contains_key(&(record.issuer.clone(), serial.clone())));
+    assert!(is_said_to_be_revoked(&founder, &record.issuer, &serial));
 }
 
 #[tokio::test]
@@ -118,10 +122,36 @@ async fn a_certificate_of_another_host_is_revoked_from_an_authority_and_by_no_me
     let told = duties::revoke_elsewhere(&member, &record.issuer, record.serial, Actor::Agent).await.unwrap_err().to_string();
     assert!(told.contains("no authority"), "{told}");
     duties::revoke_elsewhere(&founder, &record.issuer, record.serial, Actor::Agent).await.unwrap();
-    assert!(founder.mesh.look(|view| view.is_revoked(&record.issuer, &record.serial.to_string())).unwrap(), "at once");
+    assert!(is_said_to_be_revoked(&founder, &record.issuer, &record.serial.to_string()), "at once");
     member.pull(&founder).await;
     settle(&member).await;
     assert!(listed(&member).contains(&record.serial.to_string()), "its holder lists it");
+}
+
+#[tokio::test]
+async fn a_holder_lists_what_an_authority_revokes_even_if_it_has_ended_or_never_was() {
+    let hosts = Hosts::new();
+    let (founder, member) = two(&hosts).await;
+    let issuer = leaf(&member).await.issuer;
+    let serial = authority::fresh_serial(clock::now()).unwrap();
+    let ended = IssuedRecord { serial, not_after: clock::now().before(Duration::from_secs(1)), ..leaf(&member).await };
+    member.commit(Change { writes: vec![Write::Issued(ended.clone())], events: vec![] }).await.unwrap();
+    let never = authority::fresh_serial(clock::now()).unwrap();
+    for serial in [never, ended.serial] {
+        duties::revoke_elsewhere(&founder, &issuer, serial, Actor::Agent).await.unwrap();
+    }
+    member.pull(&founder).await;
+    settle(&member).await;
+    founder.pull(&member).await;
+    settle(&founder).await;
+    for serial in [never, ended.serial] {
+        assert!(listed(&member).contains(&serial.to_string()) && listed(&founder).contains(&serial.to_string()));
+    }
+    assert!(founder.issuers().mesh.lagging.is_empty(), "nothing is held against it");
+    let number = |at: &Agent| at.issuers().stored.issuers.iter().find(|own| own.fingerprint == issuer).unwrap().crl_number;
+    let before = number(&member);
+    settle(&member).await;
+    assert_eq!(number(&member), before, "and it signs no more lists than it takes");
 }
 
 #[tokio::test]
@@ -139,7 +169,7 @@ async fn a_member_that_signs_a_list_without_what_it_revoked_hides_nothing() {
     founder.pull(&member).await;
     settle(&founder).await;
     let mesh = Arc::clone(&founder.issuers().mesh);
-    assert!(mesh.is_revoked(&record.issuer, &record.serial.to_string()), "the record stands");
+    assert!(mesh.revoked.contains_key(&(record.issuer.clone(), record.serial.to_string())), "the record stands");
     assert!(mesh.lagging.contains_key(&record.issuer), "and its issuer is to go, if this lasts");
 }
 

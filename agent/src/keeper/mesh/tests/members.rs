@@ -74,7 +74,7 @@ async fn a_member_cannot_bring_in_put_out_or_renew_and_says_who_can() {
     let reply = member.ask(renewal_of(&founder, "b").await).await;
     let Reply::Failed { message } = reply else { panic!("{reply:?}") };
     assert!(message.contains("do it on an authority: a.example.org"), "{message}");
-    // What a member forges about admissions, nobody takes for one.
+    // What a member forges about admissions, nobody takes at all.
     let (signing_key, kem_key) = member.mesh.keys().unwrap().current.public();
     let name = key::admission(&node("b"), &signing_key.kid());
     let admission = Admission {
@@ -84,8 +84,11 @@ async fn a_member_cannot_bring_in_put_out_or_renew_and_says_who_can() {
         standing: Standing::Authority,
         by: "promotion".to_owned(),
     };
-    write(&member, vec![Draft::put(Collection::Admissions, name, &admission).unwrap()], Change::default()).await.unwrap();
-    founder.pull(&member).await;
+    let forged = Draft::put(Collection::Admissions, name, &admission).unwrap();
+    let told = write(&member, vec![forged.clone()], Change::default()).await.unwrap_err().to_string();
+    assert!(told.contains("only an authority of the mesh writes such records in admissions"), "{told}");
+    let merged = founder.merge(&member, vec![member.forge(forged)]).await;
+    assert_eq!((merged.taken, merged.refused.len()), (0, 1));
     assert_eq!(founder.mesh.look(|view| view.members().is_authority(&node("b"))), Some(false));
     assert_eq!(member.mesh.state(), MeshState::Member);
 }
@@ -100,10 +103,12 @@ async fn a_host_that_was_put_out_gets_nothing_more_and_cannot_undo_it() {
     assert_eq!(refused(founder.ask(renewal_of(&member, "a").await).await).0, 403);
     assert_eq!(refused(founder.ask(Request::WrappingKey { node: node("b"), nonce: None }).await).0, 403);
     // It writes on, before it hears of it: void.
-    member.put_client("forged").await;
+    let seen = |at: &Agent| at.mesh.look(|view| view.get(Collection::Lockouts, "late/b.example.org").is_some()).unwrap();
+    let late = Draft { collection: Collection::Lockouts, key: "late/b.example.org".to_owned(), value: Some(vec![0xa0]) };
+    write(&member, vec![late], Change::default()).await.unwrap();
     founder.pull(&member).await;
-    assert!(!founder.has_client("forged"));
-    let revoked = founder.mesh.look(|view| view.revocations().count()).unwrap();
+    assert!(!seen(&founder) && seen(&member));
+    let revoked = founder.mesh.look(|view| view.revocations().len()).unwrap();
     assert_eq!(revoked, 1, "its intermediate");
     assert_eq!(
         founder.mesh.look(|view| view.intermediates().iter().filter(|i| i.intermediate.node == node("b")).count()),
@@ -150,9 +155,10 @@ async fn a_host_that_lost_its_disk_comes_back_by_readmission_only() {
     assert_eq!(new.mesh.state(), MeshState::Member);
     assert_eq!(founder.digest(), new.digest());
     // Who has the old disk is out for good.
-    old.put_client("from the old disk").await;
+    let late = Draft { collection: Collection::Lockouts, key: "old/b.example.org".to_owned(), value: Some(vec![0xa0]) };
+    write(&old, vec![late], Change::default()).await.unwrap();
     founder.pull(&old).await;
-    assert!(!founder.has_client("from the old disk"));
+    assert!(founder.mesh.look(|view| view.get(Collection::Lockouts, "old/b.example.org").is_none()).unwrap());
     assert_eq!(refused(founder.ask(renewal_of(&old, "a").await).await).0, 401);
 }
 

@@ -1,5 +1,6 @@
 //! Taking records: from a net that lies, and from one that tells the truth.
 
+use reverie_core::audit::Actor;
 use reverie_core::mesh::record::Record;
 
 use super::*;
@@ -94,10 +95,79 @@ async fn what_was_merged_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_member_cannot_write_what_only_an_authority_may() {
     let (_directory, founder, member) = two().await;
-    // Its own keeper does not stop it: what counts is decided where it is read.
-    member.put_client("mine").await;
-    assert_eq!(founder.pull(&member).await.taken, 1);
-    assert!(!founder.has_client("mine") && !member.has_client("mine"));
+    let mine = Draft::put(Collection::Clients, "mine", &Client { display_name: None }).unwrap();
+    let told = write(&member, vec![mine.clone()], Change::default()).await.unwrap_err().to_string();
+    assert!(told.contains("do it on an authority"), "{told}");
+    // Whatever its own keeper does: others do not even keep it.
+    let records = founder.mesh.read().core.as_ref().unwrap().set.len();
+    assert_eq!(founder.merge(&member, vec![member.forge(mine)]).await.taken, 0);
+    assert!(!founder.has_client("mine"));
+    assert_eq!(founder.mesh.read().core.as_ref().unwrap().set.len(), records);
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_not_said_and_an_alarm_comes_before() {
+    use reverie_core::mesh::collection::Revocation;
+    let (_directory, founder, _member) = two().await;
+    let share = Collection::Scopes.drawer("s", "a.example.org").share() as usize;
+    let scopes = |from: usize, to: usize| -> Vec<Draft> {
+        let scope = |number| Draft { collection: Collection::Scopes, key: format!("s{number}"), value: Some(vec![0xa0]) };
+        (from..to).map(scope).collect()
+    };
+    let alarms = |at: &Agent| {
+        super::super::room::look(at);
+        at.alarms.all().iter().any(|alarm| alarm.message.contains("records in scopes"))
+    };
+    let much = (share * 4).div_ceil(5);
+    write(&founder, scopes(0, much - 1), Change::default()).await.unwrap();
+    assert!(!alarms(&founder));
+    write(&founder, scopes(much - 1, much), Change::default()).await.unwrap();
+    assert!(alarms(&founder));
+    write(&founder, scopes(much, share), Change::default()).await.unwrap();
+    let before = founder.digest();
+    let told = write(&founder, scopes(share, share + 1), Change::default()).await.unwrap_err().to_string();
+    assert!(told.contains("as much in scopes of the mesh as one host may (4096 records)"), "{told}");
+    assert_eq!(founder.digest(), before);
+    write(&founder, scopes(0, 1), Change::default()).await.unwrap();
+    // Revocations wait for nobody: those that records have no room for are named by lists.
+    let value = Revocation { at: clock::now(), not_after: clock::now() };
+    let revocation = |number| {
+        let name = key::revocation(&"ab".repeat(32), &format!("01{number:08x}"));
+        Draft::put(Collection::Revocations, name, &value).unwrap()
+    };
+    let share = Collection::Revocations.drawer("", "a.example.org").share();
+    write(&founder, (0..share - 1).map(revocation).collect(), Change::default()).await.unwrap();
+    let (kept, finding) = super::super::room::without_what_is_too_much(&founder, (share..share + 3).map(revocation).collect());
+    assert_eq!(kept.len(), 1);
+    assert!(finding.unwrap().starts_with("2 revocations are named by this host's lists alone"));
+}
+
+#[tokio::test]
+async fn the_alarm_on_two_histories_outlives_a_restart_and_ends_with_the_host() {
+    let (directory, founder, member) = two().await;
+    let said = |value: u8| {
+        let lockout =
+            Draft { collection: Collection::Lockouts, key: "x/b.example.org".to_owned(), value: Some(vec![0xa1, 0, value]) };
+        // Each as the first after what the member has stored.
+        let kept = member.mesh.read().core.as_ref().unwrap().author.clone();
+        let record = member.forge(lockout);
+        member.mesh.change().core.as_mut().unwrap().author = kept;
+        record
+    };
+    let (one, other) = (said(1), said(2));
+    founder.merge(&member, vec![one]).await;
+    founder.merge(&member, vec![other]).await;
+    let alarmed = |at: &Agent| at.alarms.all().iter().any(|alarm| alarm.message.contains("two histories of b.example.org"));
+    assert!(alarmed(&founder));
+    founder.close().await;
+    let founder = Agent::open(&directory.path().join("a"), "a").await;
+    super::super::show_forks(&founder);
+    assert!(alarmed(&founder));
+    let status = super::super::status::status(&founder);
+    assert!(status.hosts[1].evidence.iter().any(|evidence| evidence.starts_with("two histories")), "{:?}", status.hosts[1]);
+    crate::keeper::mesh::membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
+    super::super::show_forks(&founder);
+    assert!(!alarmed(&founder));
 }
 
 #[tokio::test]

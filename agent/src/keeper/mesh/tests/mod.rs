@@ -119,6 +119,15 @@ impl Agent {
         self.merge(other, records).await
     }
 
+    /// A record of this host that its own keeper would not write, signed all the same. Nothing is stored of it here.
+    fn forge(&self, draft: Draft) -> Vec<u8> {
+        let ring = self.mesh.keys().unwrap();
+        let mut held = self.mesh.change();
+        let author = &mut held.core.as_mut().unwrap().author;
+        let signer = &ring.current.signing;
+        author.write(draft.collection, &draft.key, draft.value, clock::now(), signer).unwrap().to_bytes()
+    }
+
     async fn put_client(&self, id: &str) {
         let client = Client { display_name: Some(id.to_owned()) };
         let draft = Draft::put(Collection::Clients, id, &client).unwrap();
