@@ -48,3 +48,16 @@ pub fn follows_a_file(agent: &mut Agent) -> Clock {
     agent.set_variable("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     clock
 }
+
+/// Has the keeper's clock be off by so much from its next start on.
+pub fn is_off_by(agent: &mut Agent, offset: &str) {
+    for (name, value) in off_by(offset) {
+        agent.set_variable(&name, &value);
+    }
+}
+
+/// Variables of a process whose clock is to be off by so much.
+pub fn off_by(offset: &str) -> Vec<(String, String)> {
+    let unmoved = ["DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC"].map(|name| (name.to_owned(), "1".to_owned()));
+    [("LD_PRELOAD".to_owned(), library()), ("FAKETIME".to_owned(), offset.to_owned())].into_iter().chain(unmoved).collect()
+}

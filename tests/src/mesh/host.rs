@@ -1,13 +1,15 @@
 //! One host: a namespace and an agent in it.
 
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{Namespace, PORT, TRUST_DOMAIN, name};
 use crate::agent::Agent;
+use crate::clock::{is_off_by, off_by};
 use crate::http::Answer;
+use crate::programs::{built, wait_until};
 
 /// A host of a mesh.
 #[derive(Debug)]
@@ -16,13 +18,25 @@ pub struct Host {
     pub agent: Agent,
     namespace: Namespace,
     number: usize,
+    /// What starts the role `net`, if that is not the agent itself.
+    net: Option<Activator>,
+}
+
+#[derive(Debug)]
+struct Activator(Child);
+
+impl Drop for Activator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Host {
     pub(super) fn new(number: usize, namespace: Namespace, configuration: &str) -> Self {
         let agent =
             Agent::of_host(TRUST_DOMAIN, &name(number), namespace.wrapper(), &configuration.replace("NODE", &name(number)));
-        Self { agent, namespace, number }
+        Self { agent, namespace, number, net: None }
     }
 
     /// Its node id.
@@ -43,6 +57,29 @@ impl Host {
     /// Waits for READY=1.
     pub fn wait_until_ready(&mut self) {
         self.agent.wait_for_notice("READY=1");
+    }
+
+    /// Starts the agent anew with a clock that is off in each of its processes. The role `net` gets its variables as it would
+    /// under systemd, from whoever listens on its socket.
+    pub fn restart_with_clock(&mut self, offset: &str) {
+        self.agent.stop();
+        self.net = None;
+        is_off_by(&mut self.agent, offset);
+        let socket = self.agent.path().join("net.sock");
+        let _ = std::fs::remove_file(&socket);
+        let configuration = std::fs::read_to_string(self.agent.config()).expect("the configuration");
+        if !configuration.contains("net_socket") {
+            let paths = format!("[paths]\nnet_socket = {socket:?}\n");
+            std::fs::write(self.agent.config(), configuration.replacen("[paths]\n", &paths, 1)).expect("the configuration");
+        }
+        let wrapper = self.namespace.wrapper();
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).args(["systemd-socket-activate", "--seqpacket", "--accept", "--inetd", "--listen"]).arg(&socket);
+        command.args(off_by(offset).iter().map(|(name, value)| format!("--setenv={name}={value}")));
+        command.arg(built("reverie-agent")).args(["--role", "net"]);
+        self.net = Some(Activator(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("systemd-socket-activate")));
+        wait_until("somebody listens on the socket of net", 10, || socket.exists());
+        self.agent.start();
     }
 
     /// Runs a program in the host's namespace to its end.

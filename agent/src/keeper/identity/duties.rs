@@ -11,7 +11,7 @@ use reverie_core::mesh::collection::{Collection, Revocation, Standing, key};
 use reverie_core::moment::Moment;
 
 use super::issuers::Issuers;
-use super::lifecycle::LifecycleError;
+use super::lifecycle::{self, LifecycleError};
 use super::mesh_list::serials_of;
 use super::trust::MeshTrust;
 use super::{membership, replacement, revocation};
@@ -124,8 +124,15 @@ async fn take(keeper: &Arc<Keeper>, trust: MeshTrust) -> Result<(), LifecycleErr
     keeper.publish_issuers(issuers);
     drop(_turn);
     if judged {
-        keeper.lifecycle_due.notify_one();
-        tokio::spawn(replacement::run(Arc::clone(keeper)));
+        let task = Arc::clone(keeper);
+        tokio::spawn(async move {
+            // What takes over may still have to be made, and only then is there something to replace by.
+            if let Err(error) = lifecycle::bring_up_to_date(&task).await {
+                tracing::warn!(%error, "this host's issuers are not up to date yet");
+                task.lifecycle_due.notify_one();
+            }
+            replacement::run(task).await;
+        });
     }
     Ok(())
 }
