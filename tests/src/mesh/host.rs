@@ -74,7 +74,10 @@ impl Host {
         }
         let wrapper = self.namespace.wrapper();
         let mut command = Command::new(&wrapper[0]);
-        command.args(&wrapper[1..]).args(["systemd-socket-activate", "--seqpacket", "--accept", "--inetd", "--listen"]).arg(&socket);
+        command
+            .args(&wrapper[1..])
+            .args(["systemd-socket-activate", "--seqpacket", "--accept", "--inetd", "--listen"])
+            .arg(&socket);
         command.args(off_by(offset).iter().map(|(name, value)| format!("--setenv={name}={value}")));
         command.arg(built("reverie-agent")).args(["--role", "net"]);
         self.net = Some(Activator(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("systemd-socket-activate")));
