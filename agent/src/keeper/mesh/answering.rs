@@ -58,8 +58,8 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
         Request::SignHandshake { side, transcript } => mesh.sign_handshake(side, &transcript),
         Request::SignEnvelope { digest } => mesh.sign_envelope(&digest),
         Request::OpenEnvelope { kem_kid, ciphertext, wrapped_key } => mesh.open_envelope(&kem_kid, &ciphertext, &wrapped_key),
-        Request::Merge { from, records, vector, more: _ } => {
-            let reply = merging::merge(keeper, Handed { from, records, vector }).await;
+        Request::Merge { from, records, vector, more } => {
+            let reply = merging::merge(keeper, Handed { from, records, vector, more }).await;
             if let Reply::Merged(merged) = &reply
                 && !merged.wanted_anew.contains(&keeper.host.node_id)
             {

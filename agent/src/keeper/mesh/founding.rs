@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use reverie_core::id::NodeId;
 use reverie_core::mesh::author::Author;
-use reverie_core::mesh::collection::{Admission, Collection, Standing, key};
+use reverie_core::mesh::collection::{Admission, Collection, Eviction, Standing, key};
 use reverie_core::mesh::record::Parsed;
 use reverie_core::mesh::set::{Anchor, Limits, Set};
-use reverie_core::mesh::vector::Position;
+use reverie_core::mesh::vector::{Position, VersionVector};
+use reverie_core::mesh::view::View;
+use reverie_core::moment::Moment;
 
 use super::keys::{self, Ring};
 use super::rows::{self, Index, Membership, Own, Phase};
 use super::writing::{self, Draft};
-use super::{Core, Keeper, MeshError, MeshState, Turn, clock};
+use super::{Core, Keeper, MeshError, MeshState, Turn, arriving, clock};
 use crate::keeper::state::{Change, Committed, StateError, Write};
 
 /// Founds a mesh: new keys, the founding admission, our own record and `drafts` (the roots of the bundle, say), with
@@ -28,7 +31,7 @@ pub async fn found(keeper: &Keeper, drafts: Vec<Draft>, change: Change) -> Resul
         Admission { node, signing_key, kem_key: Some(kem_key), standing: Standing::Authority, by: "founding".to_owned() };
     let mut all = vec![Draft::put(Collection::Admissions, name, &admission)?, keys::own_record(keeper, &ring.current)?];
     all.extend(drafts);
-    enter(keeper, turn, anchor, vec![], ring, all, change).await
+    enter(keeper, turn, Given { anchor, records: vec![], more: false }, ring, all, change).await
 }
 
 /// Before joining: keys, stored with `change`. Made anew each time: what an attempt that failed has shown to others is not
@@ -60,22 +63,21 @@ pub async fn give_up(keeper: &Keeper, change: Change) -> Result<(), MeshError> {
     set_phase(keeper, Phase::None, change).await
 }
 
-/// After joining: the mesh of `anchor`, with the records that we were given, each of which is verified. Then we say our own
-/// record and `drafts`. What we knew of an earlier mesh is dropped.
+/// After joining: the mesh of `anchor`, with the records that we were given, each of which is verified; `more`: they are not
+/// all. Then we say our own record. What we knew of an earlier mesh is dropped.
 pub async fn adopt(
     keeper: &Keeper,
     anchor: Anchor,
     records: Vec<Vec<u8>>,
-    drafts: Vec<Draft>,
+    more: bool,
     change: Change,
 ) -> Result<Committed, MeshError> {
     let turn = keeper.mesh.turn().await;
     refuse_if_in(keeper)?;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let ring = Ring::clone(&ring);
-    let mut all = vec![keys::own_record(keeper, &ring.current)?];
-    all.extend(drafts);
-    enter(keeper, turn, anchor, records, ring, all, change).await
+    let own = vec![keys::own_record(keeper, &ring.current)?];
+    enter(keeper, turn, Given { anchor, records, more }, ring, own, change).await
 }
 
 /// We leave, with what is to be said last (our own eviction) and `change`.
@@ -140,12 +142,19 @@ fn refuse_if_in(keeper: &Keeper) -> Result<(), MeshError> {
     }
 }
 
+/// What we come in with.
+struct Given {
+    anchor: Anchor,
+    records: Vec<Vec<u8>>,
+    /// These are not all.
+    more: bool,
+}
+
 /// In one transaction: membership, keys, the records of others, and ours.
 async fn enter(
     keeper: &Keeper,
     turn: Turn,
-    anchor: Anchor,
-    records: Vec<Vec<u8>>,
+    given: Given,
     ring: Ring,
     drafts: Vec<Draft>,
     change: Change,
@@ -153,7 +162,7 @@ async fn enter(
     let keeper = keeper.mesh.keeper()?;
     let task = async move {
         let _turn = turn;
-        enter_in_turn(&keeper, anchor, records, ring, drafts, change).await
+        enter_in_turn(&keeper, given, ring, drafts, change).await
     };
     // To its end, whoever waits for it.
     tokio::spawn(task).await.unwrap_or(Err(MeshError::State(StateError::Closed)))
@@ -161,8 +170,7 @@ async fn enter(
 
 async fn enter_in_turn(
     keeper: &Keeper,
-    anchor: Anchor,
-    records: Vec<Vec<u8>>,
+    Given { anchor, records, more }: Given,
     ring: Ring,
     drafts: Vec<Draft>,
     mut change: Change,
@@ -176,6 +184,7 @@ async fn enter_in_turn(
         return Err(MeshError::Refused(format!("{author}: {why}")));
     }
     let known = keeper.mesh.read().core.as_ref().map_or(Position::default(), |core| core.author.position());
+    let known = known.max(accepted(&set, &node, now));
     let mut author = Author::start_after(node.clone(), &set, known, now);
     // Whatever a host of this name said before came from one that is no more.
     author.resume(&set, now);
@@ -188,7 +197,16 @@ async fn enter_in_turn(
         set.take(record.clone().trusted());
     }
     let mesh = rows::mesh_id(keeper.host.trust_domain.as_str(), set.anchor());
-    let mut core = Core { mesh, node, set, author, rows: Index::default(), unsaved: vec![], durable: Default::default() };
+    let mut core = Core {
+        mesh,
+        node,
+        set,
+        author,
+        rows: Index::default(),
+        unsaved: vec![],
+        arriving: more.then(VersionVector::default),
+        durable: Default::default(),
+    };
     let (drop, first) = match &keeper.mesh.read().core {
         Some(old) => (old.rows.all(), old.rows.next()),
         None => (vec![], 0),
@@ -205,6 +223,7 @@ async fn enter_in_turn(
     change.writes.push(membership_of(&core, Phase::In).write()?);
     change.writes.push(ring.write()?);
     change.writes.push(Own { position: core.author.position() }.write()?);
+    change.writes.push(arriving::write(core.arriving.as_ref())?);
     let committed = keeper.commit(change).await?;
     core.settle();
     let mut held = keeper.mesh.change();
@@ -218,4 +237,13 @@ async fn enter_in_turn(
     keeper.mesh.publish();
     keeper.mesh.wanted.notify_one();
     Ok(committed)
+}
+
+/// Up to where an earlier life of this host is known: evictions say what they accept of it. Its records themselves may come
+/// later.
+fn accepted(set: &Set, node: &NodeId, now: Moment) -> Position {
+    let view = View::of(set, now);
+    let of_ours = view.entries(Collection::Evictions).filter(|value| value.key.split('/').next() == Some(node.as_str()));
+    let evictions = of_ours.filter_map(|value| minicbor::decode::<Eviction>(value.bytes).ok());
+    evictions.flat_map(|eviction| eviction.accepted.into_values()).max().unwrap_or_default()
 }

@@ -16,7 +16,6 @@ use reverie_core::mesh::join::invite::{self, Invite, MAX_TTL, Redeemed, Redempti
 use reverie_core::mesh::join::request::{JoinRequest, applicant, binding};
 use reverie_core::mesh::join::token::Token;
 use reverie_core::mesh::membership::{self, Refusal};
-use reverie_core::mesh::record::Fields;
 use reverie_core::mesh::vector::VersionVector;
 use reverie_core::mesh::view::View;
 use reverie_core::mesh::wrapping::Occasion;
@@ -267,7 +266,7 @@ pub(super) fn compose(
     nonce.copy_from_slice(&binding[..16]);
     let wrapping_keys = wrapping::sealed(keeper, kem, Occasion { mesh: &mesh, recipient: node, nonce })?;
     let (records, more) = match share {
-        Share::Everything => first_records(keeper),
+        Share::Everything => first_records(keeper, node),
         Share::Certificates => (vec![], false),
     };
     let us = &keeper.host.node_id;
@@ -292,32 +291,12 @@ pub(super) fn compose(
     Ok(answer.encode())
 }
 
-/// All records if they fit; else those that say who is in, and what is trusted. The rest comes by gossip.
-fn first_records(keeper: &Keeper) -> (Vec<Vec<u8>>, bool) {
+/// All records if they fit; else those by which the newcomer sees that it is in. The rest comes by gossip.
+fn first_records(keeper: &Keeper, newcomer: &NodeId) -> (Vec<Vec<u8>>, bool) {
     let (all, _, more) = keeper.mesh.records(&VersionVector::default(), MAX_RECORDS);
     if !more {
         return (all, false);
     }
-    let first = [
-        Collection::Admissions,
-        Collection::HostKeys,
-        Collection::Evictions,
-        Collection::Bundles,
-        Collection::WrappingKeys,
-        Collection::Intermediates,
-    ];
-    let mut left = MAX_RECORDS;
-    let held = keeper.mesh.read();
-    let Some(core) = &held.core else { return (vec![], false) };
-    let mut chosen = vec![];
-    for collection in first {
-        for record in core.set.records() {
-            let is_one = Fields::read(record).is_ok_and(|fields| fields.collection == collection);
-            if is_one && record.len() <= left {
-                left -= record.len();
-                chosen.push(record.to_vec());
-            }
-        }
-    }
-    (chosen, true)
+    let chosen = |view: &View<'_>| view.introduction(newcomer, MAX_RECORDS).into_iter().map(<[u8]>::to_vec).collect();
+    (keeper.mesh.look(chosen).unwrap_or_default(), true)
 }

@@ -235,7 +235,7 @@ async fn accept(keeper: &Arc<Keeper>, bytes: &[u8], expected: &Expected, actor: 
     let event = event(Outcome::Done, actor.clone(), answer.issuer.as_str(), reason);
     let forgotten = Write::Delete { table: Table::Mesh, key: ROW.to_owned() };
     let change = Change { writes: vec![forgotten, wrapping::forget()], events: vec![event] };
-    founding::adopt(keeper, anchor, records, vec![], change).await?;
+    founding::adopt(keeper, anchor, records, answer.more, change).await?;
     take_wrapping_keys(keeper, &answer).await;
     // What fails now is tried again by the renewal, which knows a member without an intermediate.
     issuing::become_member(keeper, &chain, &roots, actor).await?;

@@ -107,6 +107,11 @@ impl Ring {
         pairs.map(|pair| &pair.kem).find(|kem| kem.public_key().kid() == *kid)
     }
 
+    /// Names of all signing keys.
+    pub(super) fn kids(&self) -> Vec<Kid> {
+        std::iter::once(&self.current).chain(&self.earlier).map(|pair| pair.kid()).collect()
+    }
+
     pub(super) fn write(&self) -> Result<Write, MeshError> {
         let pairs = std::iter::once(&self.current).chain(&self.earlier);
         let pairs = pairs.map(|pair| pair.store(Arc::ptr_eq(pair, &self.speaking)));

@@ -34,6 +34,8 @@ pub(super) struct Handed {
     pub(super) from: NodeId,
     pub(super) records: Vec<Vec<u8>>,
     pub(super) vector: VersionVector,
+    /// They were asked for by our vector, and there are more; `None`: they came unasked.
+    pub(super) more: Option<bool>,
 }
 
 /// Verifies on all cores, then takes and stores. Goes on to its end even if nobody waits any more.
@@ -110,7 +112,8 @@ struct Taken {
     events: Vec<Event>,
     file: Vec<(u64, Vec<u8>)>,
     drop: Vec<u64>,
-    evidence: Vec<Write>,
+    /// Further rows: evidence, and how far everything has come after a join.
+    rows: Vec<Write>,
     wanted_anew: Vec<NodeId>,
     /// Keys of hosts that are out since.
     gone: Vec<Kid>,
@@ -125,8 +128,13 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
         if !matches!(held.phase, Phase::In | Phase::Cloned) {
             return Reply::Failed { message: "this host is in no mesh".to_owned() };
         }
+        let ours = held.keys.as_ref().map(|ring| ring.kids()).unwrap_or_default();
         let Some(core) = &mut held.core else { return Reply::Failed { message: "this host is in no mesh".to_owned() } };
-        let mut taken = core.take_all(&handed, &verified, now);
+        let mut taken = core.take_all(&handed, &verified, &ours, now);
+        match core.arrive(&handed, &taken.merge) {
+            Ok(write) => taken.rows.extend(write),
+            Err(error) => return Reply::Failed { message: error.to_string() },
+        }
         let mut noticed = mesh.noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let notices = noticed.look(&View::of(&core.set, now), &taken.merge, &core.node, now);
         for notice in notices {
@@ -138,14 +146,14 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
         }
         taken
     };
-    let Taken { merge, own_unknown, mut events, file, drop, evidence, wanted_anew, gone } = taken;
+    let Taken { merge, own_unknown, mut events, file, drop, rows, wanted_anew, gone } = taken;
     if !gone.is_empty() {
         Mesh::disconnect(keeper, gone);
     }
     mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
     ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
     events.extend(refusals(keeper, &handed.from, &merge, now));
-    let mut writes = evidence;
+    let mut writes = rows;
     if own_unknown {
         events.push(stop_writing(keeper, &handed.from, now));
         if let Some(core) = &mesh.read().core
@@ -204,9 +212,11 @@ fn finish(
 }
 
 impl Core {
-    fn take_all(&mut self, handed: &Handed, verified: &VerifiedRecords, now: Moment) -> Taken {
+    /// `ours`: the keys that we have now. What was said in our name with others is of an earlier life of this host, which
+    /// ended with an eviction: it says nothing of a copy.
+    fn take_all(&mut self, handed: &Handed, verified: &VerifiedRecords, ours: &[Kid], now: Moment) -> Taken {
         let forks_before: Vec<NodeId> = self.set.evidence().keys().cloned().collect();
-        let unknown = self.unknown_of_ours(handed);
+        let unknown = self.unknown_of_ours(handed, ours);
         let merge = self.set.merge_with(&handed.records, |keys, asked| {
             let known = |parsed: &Parsed| verified.get(&parsed.hash()).is_some_and(|known| known.bytes() == parsed.bytes());
             let (mut answers, mut rest, mut places) = (vec![], vec![], vec![]);
@@ -235,14 +245,22 @@ impl Core {
             // So that a new epoch lies beyond.
             self.author.stop(position);
         }
+        let of_earlier_lives = merge.taken.iter().filter(|parsed| *parsed.author() == self.node && !ours.contains(&parsed.kid()));
+        if let Some(last) = of_earlier_lives.map(Parsed::position).max()
+            && self.author.is_foreign(last)
+            && !own_unknown
+        {
+            self.author.stop(last);
+            self.author.resume(&self.set, now);
+        }
         let mut wanted_anew: Vec<NodeId> = merge.forks.iter().filter(|fork| !forks_before.contains(fork)).cloned().collect();
         // Only a claim, until a record shows it.
         if self.author.is_foreign(handed.vector.get(&self.node)) && !own_unknown && !wanted_anew.contains(&self.node) {
             wanted_anew.push(self.node.clone());
         }
         let (file, drop) = self.rows_of(&merge);
-        let evidence = super::evidence::writes(&self.set, &merge);
-        Taken { merge, own_unknown, events: vec![], file, drop, evidence, wanted_anew, gone: vec![] }
+        let rows = super::evidence::writes(&self.set, &merge);
+        Taken { merge, own_unknown, events: vec![], file, drop, rows, wanted_anew, gone: vec![] }
     }
 
     /// Rows for what was taken, and for what an earlier failure left.
@@ -259,10 +277,10 @@ impl Core {
     }
 
     /// The last position of records of ours, validly signed, that we never wrote; also of those that a later one would hide.
-    fn unknown_of_ours(&self, handed: &Handed) -> Option<Position> {
+    fn unknown_of_ours(&self, handed: &Handed, ours: &[Kid]) -> Option<Position> {
         let records = handed.records.iter().filter_map(|record| Parsed::new(record).ok());
-        let foreign = records
-            .filter(|parsed| *parsed.author() == self.node && self.author.is_foreign_record(parsed.position(), &parsed.hash()));
+        let with_ours = records.filter(|parsed| *parsed.author() == self.node && ours.contains(&parsed.kid()));
+        let foreign = with_ours.filter(|parsed| self.author.is_foreign_record(parsed.position(), &parsed.hash()));
         let valid = foreign.filter_map(|parsed| self.set.keys().verify(parsed, &Aws).ok());
         valid.map(|verified| verified.parsed().position()).max()
     }

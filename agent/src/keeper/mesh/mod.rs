@@ -14,6 +14,7 @@
 mod admission;
 mod affairs;
 mod answering;
+mod arriving;
 mod certificate;
 pub mod clients;
 mod collecting;
@@ -138,6 +139,8 @@ struct Core {
     rows: rows::Index,
     /// Taken, and not durable: the store failed. Goes with the next change.
     unsaved: Vec<(u64, Vec<u8>)>,
+    /// After a join: up to where each author's records came, until all have.
+    arriving: Option<VersionVector>,
     /// What is durable: peers are told of nothing else.
     durable: (Digest, VersionVector),
 }
@@ -348,6 +351,9 @@ impl Mesh {
     pub fn records(&self, since: &VersionVector, limit: usize) -> (Vec<Vec<u8>>, VersionVector, bool) {
         let held = self.read();
         let Some(core) = &held.core else { return (vec![], since.clone(), false) };
+        if core.arriving.is_some() {
+            return (vec![], since.clone(), true);
+        }
         let page = core.set.since(since, limit);
         (page.records.into_iter().map(Vec::from).collect(), page.vector, page.more)
     }
@@ -413,7 +419,7 @@ impl Core {
     /// Once everything in the set is durable, if it is.
     fn settle(&mut self) {
         if self.unsaved.is_empty() {
-            self.durable = (self.set.digest(), self.set.vector());
+            self.durable = (self.set.digest(), self.complete());
         }
     }
 

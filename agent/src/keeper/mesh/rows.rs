@@ -165,8 +165,16 @@ pub(super) async fn load(state: &State, node: &NodeId, now: Moment) -> Result<He
     let own: Own = stored(state, OWN)?.unwrap_or_default();
     let author = Author::start_after(node.clone(), &set, own.position, now);
     state.commit(Change { writes: vec![Own { position: author.position() }.write()?], events: vec![] }).await?;
-    let mut core =
-        Core { mesh: membership.mesh, node: node.clone(), set, author, rows, unsaved: vec![], durable: Default::default() };
+    let mut core = Core {
+        mesh: membership.mesh,
+        node: node.clone(),
+        set,
+        author,
+        rows,
+        unsaved: vec![],
+        arriving: super::arriving::load(state)?,
+        durable: Default::default(),
+    };
     core.settle();
     held.core = Some(core);
     Ok(held)

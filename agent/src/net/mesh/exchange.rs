@@ -136,13 +136,18 @@ fn since(vector: &VersionVector, anew: &Histories) -> VersionVector {
     since
 }
 
-/// Up to where the histories that were asked for have come with these records: each author's ascend.
+/// Up to where the histories that were asked for have come with these records. Each author's ascend, evidence before them.
 fn came(asked: &Histories, records: &[Vec<u8>]) -> Histories {
     let mut came = asked.clone();
     for fields in records.iter().filter_map(|record| Fields::read(record).ok()) {
-        let author = fields.author.parse::<NodeId>().ok();
-        if let Some(known) = author.and_then(|author| came.get_mut(&author)) {
-            *known = fields.position.max(*known);
+        let author = fields.author.parse::<NodeId>().ok().filter(|author| asked.contains_key(author));
+        if let Some(author) = author {
+            came.insert(author, fields.position);
+        }
+    }
+    for (author, before) in asked {
+        if let Some(position) = came.get_mut(author) {
+            *position = (*before).max(*position);
         }
     }
     came
@@ -183,7 +188,7 @@ pub async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize, nonce:
 }
 
 async fn merge(net: &Net, peer: &KnownPeer, theirs: Sync) -> Result<Merged, String> {
-    let request = Ask::Merge { from: peer.node.clone(), records: theirs.records, vector: theirs.vector, more: theirs.more };
+    let request = Ask::Merge { from: peer.node.clone(), records: theirs.records, vector: theirs.vector, more: Some(theirs.more) };
     match net.keeper.ask(&request, MERGE).await {
         Ok(Reply::Merged(merged)) => Ok(merged),
         Ok(other) => Err(format!("the keeper did not merge: {other:?}")),

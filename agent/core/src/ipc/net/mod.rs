@@ -61,8 +61,8 @@ pub enum Request {
         records: Vec<Vec<u8>>,
         /// What the peer has, by its word, after this.
         vector: VersionVector,
-        /// More pages of the same answer follow.
-        more: bool,
+        /// They answer what we asked for by our vector, and there are more; `None`: they came unasked.
+        more: Option<bool>,
     },
     /// The records that a host with that vector lacks, admissions and keys first, then by author and position.
     Records {

@@ -134,7 +134,7 @@ async fn before_there_is_a_mesh_net_gets_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let agent = Agent::open(directory.path(), "a").await;
     assert_eq!(agent.mesh.state(), MeshState::None);
-    let merge = Request::Merge { from: node("b"), records: vec![], vector: VersionVector::default(), more: false };
+    let merge = Request::Merge { from: node("b"), records: vec![], vector: VersionVector::default(), more: None };
     for request in [
         Request::SignHandshake { side: Side::Server, transcript: vec![0; 32] },
         Request::SignEnvelope { digest: [0; 32] },

@@ -27,7 +27,7 @@ async fn net_asks_over_its_channel_many_things_at_once_and_a_waiting_question_ho
         .collect();
     founder.put_client("app").await;
     let (records, _, _) = founder.mesh.records(&member.mesh.vector(), 1 << 20);
-    let merge = Request::Merge { from: node("a"), records, vector: founder.mesh.vector(), more: false };
+    let merge = Request::Merge { from: node("a"), records, vector: founder.mesh.vector(), more: None };
     let Reply::Merged(merged) = net.call(&merge, None, AMPLE).await.unwrap() else { panic!() };
     assert_eq!((merged.taken, merged.digest), (1, founder.digest()));
     for waiting in waiting {

@@ -18,7 +18,7 @@ async fn merge_and_write_forever(directory: &Path) {
     let records = std::fs::read(directory.join("records")).unwrap();
     let records: Vec<Vec<u8>> = serde_json::from_slice(&records).unwrap();
     for page in records.chunks(3).cycle() {
-        let request = Request::Merge { from: node("a"), records: page.to_vec(), vector: VersionVector::default(), more: false };
+        let request = Request::Merge { from: node("a"), records: page.to_vec(), vector: VersionVector::default(), more: None };
         let Reply::Merged(merged) = answer(&member, request).await else { continue };
         let mut out = std::io::stdout();
         writeln!(out, "heard {}", serde_json::to_string(&merged.vector.get(&node("a"))).unwrap()).unwrap();

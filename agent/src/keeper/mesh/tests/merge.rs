@@ -182,7 +182,7 @@ async fn a_thousand_records_in_one_page_are_verified_on_all_cores_and_taken() {
     assert_eq!((merged.taken, merged.refused), (1000, vec![]));
     assert_eq!(founder.digest(), member.digest());
     let too_many =
-        Request::Merge { from: node("a"), records: vec![vec![]; 70_000], vector: VersionVector::default(), more: false };
+        Request::Merge { from: node("a"), records: vec![vec![]; 70_000], vector: VersionVector::default(), more: None };
     assert!(matches!(member.ask(too_many).await, Reply::Refused { status: 413, .. }));
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod figures;
 mod hosts;
 mod joining;
+mod large;
 mod members;
 mod merge;
 mod overlap;
@@ -98,7 +99,7 @@ impl Agent {
         let (records, _, more) = self.mesh.records(&VersionVector::default(), 1 << 20);
         assert!(!more);
         let anchor = self.mesh.anchor().unwrap();
-        founding::adopt(newcomer, anchor, records, vec![], Change::default()).await.unwrap();
+        founding::adopt(newcomer, anchor, records, false, Change::default()).await.unwrap();
     }
 
     async fn ask(&self, request: Request) -> Reply {
@@ -107,7 +108,7 @@ impl Agent {
 
     async fn merge(&self, from: &Agent, records: Vec<Vec<u8>>) -> Merged {
         let (from, vector) = (from.host.node_id.clone(), from.mesh.vector());
-        match self.ask(Request::Merge { from, records, vector, more: false }).await {
+        match self.ask(Request::Merge { from, records, vector, more: None }).await {
             Reply::Merged(merged) => merged,
             other => panic!("{other:?}"),
         }

@@ -63,7 +63,7 @@ async fn a_restored_host_that_wrote_before_it_heard_anyone_notices_by_its_own_hi
     copy(&snapshot, &live);
     let restored = Agent::open(&live, "b").await;
     // The peer's vector alone is only a claim: it asks for its own history.
-    let claim = Request::Merge { from: node("a"), records: vec![], vector: founder.mesh.vector(), more: false };
+    let claim = Request::Merge { from: node("a"), records: vec![], vector: founder.mesh.vector(), more: None };
     let Reply::Merged(merged) = restored.ask(claim).await else { panic!() };
     assert_eq!((merged.wanted_anew, restored.mesh.state()), (vec![node("b")], MeshState::Member));
     // It wrote in its new epoch, which hides what came before it: the history shows it all the same.
@@ -109,7 +109,7 @@ async fn a_peer_that_only_claims_to_know_more_of_us_does_not_stop_us() {
     let (_directory, _founder, member) = two().await;
     let mut vector = VersionVector::default();
     vector.advance(&node("b"), reverie_core::mesh::vector::Position { epoch: u64::MAX, seq: 1 });
-    let request = Request::Merge { from: node("a"), records: vec![], vector, more: false };
+    let request = Request::Merge { from: node("a"), records: vec![], vector, more: None };
     assert!(matches!(member.ask(request).await, Reply::Merged(_)));
     assert_eq!(member.mesh.state(), MeshState::Member);
     write(&member, vec![], Change::default()).await.unwrap();

@@ -39,7 +39,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     net.book.heard(&peer.node, sync.vector.clone(), offset);
 
     let theirs = sync.vector.clone();
-    let merged = merge(net, &peer, sync.records, sync.vector, sync.more).await?;
+    let merged = merge(net, &peer, sync.records, sync.vector).await?;
     let since = sync.request_delta_since;
     let is_delta = since.is_some();
     let page = match net.keeper.ask(&Ask::Records { to: peer.node.clone(), since, limit: page_limit(limit) }, RECORDS).await {
@@ -88,9 +88,8 @@ async fn merge(
     peer: &KnownPeer,
     records: Vec<Vec<u8>>,
     vector: reverie_core::mesh::vector::VersionVector,
-    more: bool,
 ) -> Result<Merged, Refusal> {
-    let request = Ask::Merge { from: peer.node.clone(), records, vector, more };
+    let request = Ask::Merge { from: peer.node.clone(), records, vector, more: None };
     match net.keeper.ask(&request, MERGE).await {
         Ok(Reply::Merged(merged)) => {
             counters::add(&net.counters.records_taken, merged.taken.into());
