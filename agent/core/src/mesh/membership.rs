@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::collection::Standing;
+use super::collection::{Collection, Node, Standing};
 use super::crypto::{KemPublicKey, Kid, SigningPublicKey};
 use super::members::Member;
 use super::vector::Position;
@@ -42,7 +42,9 @@ fn standing(view: &View<'_>, node: &NodeId) -> Option<Standing> {
 
 /// Names of the authorities, for advice.
 fn where_to(view: &View<'_>) -> String {
-    let names: Vec<&str> = view.authorities().into_iter().map(NodeId::as_str).take(4).collect();
+    let reached = |node: &NodeId| view.read::<Node>(Collection::Nodes, node.as_str())?.addresses.into_iter().next();
+    let name = |node: &NodeId| reached(node).map_or_else(|| node.to_string(), |address| format!("{node} ({address})"));
+    let names: Vec<String> = view.authorities().into_iter().map(name).take(4).collect();
     format!("do it on an authority: {}", names.join(", "))
 }
 

@@ -34,10 +34,12 @@ use crate::keeper::{Keeper, clock, row};
 
 /// Rows of tokens begin with it.
 const ROWS: &str = "invite/";
-/// Tokens remembered at once.
+/// Tokens that are open at once.
 const MAX_TOKENS: usize = 1024;
+/// Tokens that were redeemed or ended, remembered so that whoever comes late is told why.
+const MAX_CLOSED: usize = 4096;
 
-fn row_of(invite: &Invite) -> Result<Write, Trouble> {
+pub(super) fn row_of(invite: &Invite) -> Result<Write, Trouble> {
     let key = format!("{ROWS}{}", data_encoding::HEXLOWER.encode(&invite.id));
     Ok(Write::Put { table: Table::Mesh, key, value: row::encode(invite)? })
 }
@@ -89,16 +91,15 @@ pub async fn invite(keeper: &Arc<Keeper>, request: InviteRequest, again: bool, a
         comings::put_out(keeper, node, "readmitted: the keys it had end".to_owned(), actor.clone()).await?;
     }
     let now = clock::now();
-    let mut writes = vec![];
-    let mut open = 0;
-    for known in all_remembered(&keeper.state)? {
-        match invite::is_forgotten(&known, now) || (known.node == *node && known.redeemed.is_none()) {
-            true => writes.push(forget(&known)),
-            false => open += 1,
-        }
-    }
-    if open >= MAX_TOKENS {
-        let message = format!("{MAX_TOKENS} tokens are remembered already");
+    let is_over = |known: &Invite| invite::is_forgotten(known, now) || (known.node == *node && known.redeemed.is_none());
+    let (over, kept): (Vec<_>, Vec<_>) = all_remembered(&keeper.state)?.into_iter().partition(is_over);
+    let is_open = |known: &Invite| known.redeemed.is_none() && now < known.expires_at;
+    let (open, mut closed): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_open);
+    closed.sort_by_key(|known| known.expires_at);
+    let too_many = closed.len().saturating_sub(MAX_CLOSED);
+    let mut writes: Vec<Write> = over.iter().chain(&closed[..too_many]).map(forget).collect();
+    if open.len() >= MAX_TOKENS {
+        let message = format!("{MAX_TOKENS} tokens are open already");
         return Err(Refusal::new(409, message, "wait until some have ended; give tokens a shorter life").into());
     }
     let (mut id, mut secret) = ([0; 16], Zeroizing::new([0; 32]));

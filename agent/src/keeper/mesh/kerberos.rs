@@ -162,9 +162,9 @@ async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>) -> Result<Registration, Tr
     let _turn = keeper.mesh.affairs.membership.lock().await;
     let judged = keeper.mesh.look(|view| {
         if let Err(refusal) = membership::lead(view, us, "register a host") {
-            return Err(Trouble::unavailable(refusal.message, refusal.advice));
+            return Err(Refusal::new(503, refusal.message, refusal.advice));
         }
-        Ok(membership::register(view, claim, allowed)?)
+        membership::register(view, claim, allowed)
     });
     let registration = judged.ok_or(MeshError::NotIn(keeper.mesh.state().as_str()))??;
     if registration == Registration::Nothing {

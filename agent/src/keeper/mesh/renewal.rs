@@ -68,7 +68,7 @@ async fn renew_in_turn(keeper: &Arc<Keeper>, node: &NodeId, kid: Kid, payload: &
     let mesh = keeper.mesh.id().unwrap_or_default();
     request.judge(&Aws, &key.signing_key, us, &mesh, now)?;
     if let Err(refusal) = keeper.mesh.look(|view| lead(view, us, "renew intermediates")).unwrap_or(Ok(())) {
-        return Err(Trouble::unavailable(refusal.message, refusal.advice));
+        return Err(Refusal::new(503, refusal.message, refusal.advice).into());
     }
     if !keeper.mesh.affairs.seen().admit(RenewalRequest::binding(payload), now) {
         return Err(Refusal::new(409, "this request was answered before", "ask anew").into());

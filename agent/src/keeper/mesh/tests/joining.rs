@@ -199,3 +199,27 @@ async fn secrets_of_a_token_are_in_no_audit_log() {
     }
     assert_eq!(token.issuer_key, *founder.mesh.keys().unwrap().current.signing.public_key());
 }
+
+#[tokio::test]
+async fn tokens_that_were_redeemed_do_not_count_as_open() {
+    use reverie_core::mesh::join::invite::{Invite, Redeemed};
+    let hosts = Hosts::new();
+    let founder = hosts.founded().await;
+    let now = clock::now();
+    let expires_at = now.after(std::time::Duration::from_secs(600));
+    let made = |number: u16, redeemed| {
+        let (mut id, node) = ([0; 16], format!("n{number}.example.org").parse().unwrap());
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let (secret, limits) = (Zeroizing::new([0; 32]), Default::default());
+        let invite = Invite { id, secret, node, made_at: now, expires_at, limits, readmission: false, redeemed };
+        crate::keeper::mesh::inviting::row_of(&invite).unwrap()
+    };
+    let redeemed = || Some(Redeemed { applicant: [0; 32], at: now, chain: vec![] });
+    let all = |writes| founder.commit(Change { writes, events: vec![] });
+    all((0..1024).map(|number| made(number, redeemed())).collect()).await.unwrap();
+    invite(&founder, "b").await;
+    all((0..1024).map(|number| made(number, None)).collect()).await.unwrap();
+    let request = reverie_core::api::mesh::InviteRequest { node_id: node("c"), ttl_seconds: 600, limits: None };
+    let refused = crate::keeper::mesh::inviting::invite(&founder, request, false, reverie_core::audit::Actor::Agent).await;
+    assert!(refused.unwrap_err().to_string().contains("1024 tokens are open already"));
+}

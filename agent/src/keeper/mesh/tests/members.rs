@@ -72,8 +72,8 @@ async fn a_member_cannot_bring_in_put_out_or_renew_and_says_who_can() {
     let told = membership::promote(&member, &node("b"), Actor::Agent).await.unwrap_err().to_string();
     assert!(told.contains("takes an authority"), "{told}");
     let reply = member.ask(renewal_of(&founder, "b").await).await;
-    let Reply::Failed { message } = reply else { panic!("{reply:?}") };
-    assert!(message.contains("do it on an authority: a.example.org"), "{message}");
+    let Reply::Refused { status: 503, message } = reply else { panic!("{reply:?}") };
+    assert!(message.contains("do it on an authority: a.example.org (a.example.org:7438)"), "{message}");
     // What a member forges about admissions, nobody takes at all.
     let (signing_key, kem_key) = member.mesh.keys().unwrap().current.public();
     let name = key::admission(&node("b"), &signing_key.kid());

@@ -61,7 +61,9 @@ pub fn otherwise(reply: Reply) -> Refusal {
                 403 => "not_admitted",
                 404 => "not_found",
                 409 => "conflict",
+                413 => "too_large",
                 429 => "too_many",
+                503 => "unavailable",
                 _ => "refused",
             };
             Refusal::new(status, error, message)
