@@ -29,12 +29,19 @@ def test(function):
     return function
 
 
-def ticket(connection, keytab="second", principal=None, bound=True):
+def binding(connection, of):
+    """Channel binding: the server's certificate, and the keys that are registered."""
+    certificate = connection.server_certificate().public_bytes(serialization.Encoding.DER)
+    point = of.signing.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    keys = b"reverie-register-v1" + of.node.encode() + point + of.kem.public_key().public_bytes_raw()
+    return b"tls-server-end-point:" + hashlib.sha256(certificate).digest() + hashlib.sha256(keys).digest()
+
+
+def ticket(connection, keytab="second", principal=None, bound=True, of=None):
     store = {b"client_keytab": f"{KEYTABS}/{keytab}.keytab".encode(), b"ccache": f"MEMORY:{os.urandom(4).hex()}".encode()}
     name = gssapi.Name(principal or "HTTP/second.mesh.test", gssapi.NameType.kerberos_principal)
     credentials = gssapi.Credentials(name=name, usage="initiate", store=store)
-    digest = hashlib.sha256(connection.server_certificate().public_bytes(serialization.Encoding.DER)).digest()
-    bindings = ChannelBindings(application_data=b"tls-server-end-point:" + digest) if bound else None
+    bindings = ChannelBindings(application_data=binding(connection, of or host)) if bound else None
     target = gssapi.Name(f"HTTP@{SERVER}", gssapi.NameType.hostbased_service)
     flags = gssapi.RequirementFlag.mutual_authentication
     context = gssapi.SecurityContext(name=target, creds=credentials, usage="initiate", flags=flags, channel_bindings=bindings)
@@ -81,6 +88,15 @@ def a_token_bound_to_another_certificate_is_refused():
 
 
 @test
+def keys_that_were_exchanged_on_the_way_are_refused():
+    other = Host(host.node, ADDRESS)
+    other.kem = host.kem
+    refused(register(other.kem_registered())[1], 401)
+    other.signing, other.kem = host.signing, cms.kem_key()
+    refused(register(other.kem_registered())[1], 401)
+
+
+@test
 def all_three_fields_are_needed():
     for field in ("node_id", "kem_public_key_der", "gossip_signing_pub_key_der"):
         for value in (None, ""):
@@ -104,7 +120,7 @@ def a_user_and_another_host_are_refused():
 @test
 def a_host_that_is_not_on_the_list_is_refused():
     other = Host("other.mesh.test", ADDRESS)
-    refused(register(other.kem_registered(), keytab="other", principal="HTTP/other.mesh.test")[1], 403)
+    refused(register(other.kem_registered(), keytab="other", principal="HTTP/other.mesh.test", of=other)[1], 403)
 
 
 @test

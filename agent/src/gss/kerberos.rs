@@ -54,11 +54,19 @@ fn proven(context: &mut ServerCtx, service: Option<&str>) -> Result<String, Repl
         return Err(refused("the initiator is anonymous"));
     }
     let target = shown(&context.target_name().map_err(failed)?).map_err(failed)?;
-    let wanted = service.unwrap_or("HTTP@").replace('@', "/");
-    if !target.starts_with(&wanted) {
+    if !is_for(&target, service) {
         return Err(refused(&format!("the token is for the service {target}")));
     }
     shown(&context.source_name().map_err(failed)?).map_err(failed)
+}
+
+/// Whether `HTTP/host@REALM` is the service `HTTP@host`, or any host's.
+fn is_for(target: &str, service: Option<&str>) -> bool {
+    let name = target.rsplit_once('@').map_or(target, |(name, _)| name);
+    match service {
+        Some(service) => name == service.replacen('@', "/", 1),
+        None => name.starts_with("HTTP/"),
+    }
 }
 
 fn shown(name: &Name) -> Result<String, Error> {
@@ -116,4 +124,24 @@ fn replay_cache() -> Option<String> {
     let directory = std::env::var_os("STATE_DIRECTORY").or_else(|| std::env::var_os("XDG_RUNTIME_DIR"))?;
     let directory = directory.into_string().ok().filter(|directory| directory.starts_with('/'))?;
     Some(format!("file2:{directory}/reverie.rcache2"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_for;
+
+    #[test]
+    fn a_service_whose_name_only_begins_alike_is_another() {
+        let service = Some("HTTP@a.example.org");
+        assert!(is_for("HTTP/a.example.org@EXAMPLE.ORG", service) && is_for("HTTP/a.example.org", service));
+        for other in [
+            "HTTP/a.example.org.evil@EXAMPLE.ORG",
+            "HTTP/a.example.orgx@EXAMPLE.ORG",
+            "host/a.example.org@EXAMPLE.ORG",
+            "HTTP/a@b",
+        ] {
+            assert!(!is_for(other, service), "{other}");
+        }
+        assert!(is_for("HTTP/b.example.org@EXAMPLE.ORG", None) && !is_for("host/b@EXAMPLE.ORG", None));
+    }
 }

@@ -1,5 +1,7 @@
 //! Who gets in, and as whom.
 
+use reverie_core::ipc::net::RefusedHost;
+
 use super::client::Client;
 use super::fixture::{Host, Keys};
 
@@ -46,7 +48,11 @@ async fn a_peer_without_post_quantum_key_exchange_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_not_admitted_is_told_so() {
     let (host, other) = (Host::start("a.example.org").await, Keys::new("b.example.org"));
-    host.change(|situation| situation.refused.push((other.kid(), "b.example.org is neither in allowed_node_ids".into())));
+    host.change(|situation| {
+        situation
+            .refused
+            .push(RefusedHost { kids: vec![other.kid()], why: "b.example.org is neither in allowed_node_ids".into() })
+    });
     host.wait_until("it is known", || host.kept(|kept| kept.metrics != Default::default())).await;
     all_refused(&Client::host(&other), &host, 403, "not_admitted").await;
 }

@@ -382,7 +382,10 @@ impl FakeKeeper {
                 Reply::Done
             }
             Request::Peers(peers) => {
-                self.kept(|kept| kept.peers = peers);
+                self.kept(|kept| {
+                    kept.peers.retain(|known| !peers.iter().any(|peer| peer.node == known.node));
+                    kept.peers.extend(peers);
+                });
                 Reply::Done
             }
             Request::Metrics(metrics) => {
@@ -417,6 +420,10 @@ impl FakeKeeper {
             let mut merged = Merged::default();
             for record in records {
                 let (author, position, bytes): (NodeId, Position, Vec<u8>) = postcard::from_bytes(&record).unwrap();
+                if bytes == b"forged" {
+                    merged.forged = true;
+                    continue;
+                }
                 merged.taken += u32::from(kept.records.insert((author, position), bytes).is_none());
             }
             (merged.digest, merged.vector) = (kept.digest(), kept.vector());

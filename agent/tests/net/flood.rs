@@ -108,3 +108,49 @@ async fn a_head_that_is_too_large_is_refused() {
     }
     assert_eq!(Client::nobody().get(&host, "/api/gossip/kem-info").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_has_two_exchanges_in_work_and_others_have_theirs() {
+    let (host, greedy, other) = (Host::start("a.example.org").await, Keys::new("b.example.org"), Keys::new("c.example.org"));
+    host.change(|situation| situation.peers.extend([greedy.peer(&[]), other.peer(&[])]));
+    host.wait_until("they are known", || host.kept(|kept| kept.peers.len() == 2)).await;
+    let head =
+        "POST /api/gossip/sync HTTP/1.1\r\ncontent-type: application/pkcs7-mime\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = Client::host(&greedy).connect(host.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    let sync = "POST /api/gossip/sync HTTP/1.1\r\ncontent-type: application/pkcs7-mime";
+    soon(async || {
+        let answer = Client::host(&greedy).send(&host, sync, b"x").await;
+        answer.status == 503 && answer.head.to_ascii_lowercase().contains("retry-after")
+    })
+    .await;
+    assert_eq!(Client::host(&other).send(&host, sync, b"x").await.status, 400);
+    drop(held);
+    soon(async || Client::host(&greedy).send(&host, sync, b"x").await.status == 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hands_over_a_forged_record_is_left_alone() {
+    let (a, b) = (Host::start("a.example.org").await, Host::start("b.example.org").await);
+    b.write("forged");
+    a.meet(&b);
+    a.wait_until("it is noticed", || a.kept(|kept| kept.merges > 0)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // One for each way it may have come, and none after that, though both look at each other several times a second.
+    let merges = a.kept(|kept| kept.merges);
+    assert!(merges <= 2, "{merges} messages were verified");
+    assert!(a.kept(|kept| kept.records.is_empty()));
+}
+
+async fn soon(mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(super::fixture::AMPLE, wait).await.expect("not in time");
+}

@@ -1,5 +1,7 @@
 //! Two hosts that keep each other up to date.
 
+use reverie_core::ipc::net::RefusedHost;
+
 use super::client::Client;
 use super::fixture::{AMPLE, Host};
 
@@ -34,7 +36,7 @@ async fn a_host_that_was_put_out_loses_its_open_connection_at_once() {
     assert!(tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await.unwrap() > 0);
     a.change(|situation| {
         situation.peers.clear();
-        situation.refused = vec![(b.keys.kid(), "b.example.org was put out of the mesh".into())];
+        situation.refused = vec![RefusedHost { kids: vec![b.keys.kid()], why: "b.example.org was put out of the mesh".into() }];
     });
     let closed = async { while !matches!(tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await, Ok(0) | Err(_)) {} };
     tokio::time::timeout(std::time::Duration::from_secs(5), closed).await.expect("the connection is still open");

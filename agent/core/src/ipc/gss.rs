@@ -13,7 +13,7 @@ pub enum Request {
         service: Option<String>,
         /// The token.
         token: Vec<u8>,
-        /// `tls-server-end-point:` and the hash (RFC 5929 §4); must match if the initiator sent any, and it must have.
+        /// Application data (`mesh::join::registration`); must match if the initiator sent any, and it must have.
         channel_binding: Vec<u8>,
     },
     /// Makes an AP-REQ as the host, from its keytab.

@@ -39,6 +39,11 @@ impl VersionVector {
         self.0.get(author).copied().unwrap_or_default()
     }
 
+    /// True if whoever has this has all that is in `other`.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|(author, position)| self.get(author) >= *position)
+    }
+
     /// Notes a position, if it is further.
     pub fn advance(&mut self, author: &NodeId, position: Position) {
         match self.0.get_mut(author) {

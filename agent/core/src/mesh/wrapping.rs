@@ -14,10 +14,11 @@ use super::crypto::{CryptoFailure, Decapsulator, KemCiphertext, KemPublicKey, Ki
 use super::strict::{self, Unreadable};
 use crate::id::NodeId;
 
-/// Versions side by side: the newest and those some host still lacks the successor of.
-pub const MAX_KEYS: usize = 4;
+/// Versions side by side: the newest and those some host still lacks the successor of. Each eviction makes one, and an
+/// administrator may put out many hosts while one is being restarted.
+pub const MAX_KEYS: usize = 32;
 /// Bytes of an answer.
-const MAX_ANSWER: usize = 8 << 10;
+const MAX_ANSWER: usize = 64 << 10;
 
 /// One version.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -185,7 +186,9 @@ mod tests {
         assert_eq!(to_drop(&[1, 2], [Some(2), None]), Vec::<u64>::new(), "one that has none yet");
         assert_eq!(to_drop(&[1, 2], [Some(2), Some(2)]), [1]);
         assert_eq!(to_drop(&[2], [Some(3)]), Vec::<u64>::new(), "the last one held is never dropped");
-        assert_eq!(to_drop(&[1, 2, 3, 4, 5], [None]), [1]);
+        assert_eq!(to_drop(&[1, 2, 3, 4, 5], [Some(1)]), Vec::<u64>::new(), "several evictions in a row");
+        let many: Vec<u64> = (1..=MAX_KEYS as u64 + 1).collect();
+        assert_eq!(to_drop(&many, [None]), [1]);
         assert_eq!(to_drop(&[1, 2], []), Vec::<u64>::new());
     }
 

@@ -1,12 +1,15 @@
 //! Every question of net, answered. Net may be wrong or hostile: it gets typed statements and what any peer may see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Page, PeerState, Reply, Request, Stats, TaskKind};
 use reverie_core::mesh::collection::Collection;
+use reverie_core::mesh::view::View;
 
 use super::merging::{self, Handed};
 use super::{Keeper, MeshError, clients, clock, inviting, joining, kerberos, renewal, topology, wrapping};
@@ -18,8 +21,6 @@ const WATCH: Duration = Duration::from_secs(25);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of a page, whatever net asks for.
 const MAX_PAGE: usize = 4 << 20;
-/// Peers that net may report.
-const MAX_PEERS: usize = 4096;
 
 /// Answers one question.
 pub(super) async fn answer(keeper: &Arc<Keeper>, request: Request) -> Reply {
@@ -81,7 +82,7 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
         }
         Request::Join(request) => inviting::redeem(keeper, request).await,
         Request::RegisterKem(request) => kerberos::register(keeper, request).await,
-        Request::WrappingKey { node, nonce } => wrapping::serve(keeper, &node, nonce).await,
+        Request::WrappingKey { node, caller, nonce } => wrapping::serve(keeper, &node, caller.as_ref(), nonce).await,
         Request::Renew { node, kid, payload } => renewal::renew(keeper, node, kid, payload).await,
         // Only while we ourselves wait for it: net cannot have us join what we did not mean to.
         Request::PrepareJoin { task, exporter } => match mesh.tasks.what(task) {
@@ -139,8 +140,16 @@ fn done(result: Result<(), MeshError>) -> Reply {
 }
 
 fn heard_of_peers(keeper: &Keeper, peers: Vec<PeerState>) {
+    let others = |view: &View<'_>| {
+        let members =
+            view.members().hosts().iter().filter(|(node, member)| member.standing.is_some() && **node != keeper.host.node_id);
+        members.map(|(node, _)| node.clone()).collect::<BTreeSet<NodeId>>()
+    };
+    let others = keeper.mesh.look(others).unwrap_or_default();
     let mut known = keeper.mesh.peers();
-    *known = peers.into_iter().take(MAX_PEERS).map(|peer| (peer.node.clone(), peer)).collect();
+    known.extend(peers.into_iter().map(|peer| (peer.node.clone(), peer)));
+    // Whoever net may make up, it is only hosts that are in.
+    known.retain(|node, _| others.contains(node));
     drop(known);
     super::metrics::note_lag(keeper);
 }

@@ -46,8 +46,8 @@ fn acknowledged(keeper: &Keeper, core: &Core) -> Option<BTreeMap<NodeId, Version
     let view = View::of(&core.set, clock::now());
     let others = view.members().hosts().iter().filter(|(node, member)| member.standing.is_some() && **node != core.node);
     let heard = others.map(|(node, _)| {
-        let peer = peers.get(node).filter(|peer| peer.agreed_in == Some(epoch))?;
-        Some((node.clone(), peer.vector.clone()?))
+        let peer = peers.get(node).filter(|peer| peer.agreed_in == Some(epoch) && !peer.is_ahead)?;
+        Some((node.clone(), VersionVector([(core.node.clone(), peer.acknowledged?)].into())))
     });
     heard.collect()
 }

@@ -18,7 +18,7 @@ use crate::keeper::{Keeper, clock};
 /// Founds a mesh: this host's keys, its admission as the first authority, its own record, its roots and intermediates, and
 /// the first version of the wrapping key, in one transaction.
 pub async fn init(keeper: &Arc<Keeper>, request: InitRequest, actor: Actor) -> Result<(), Trouble> {
-    let _turn = keeper.mesh.affairs.joining.lock().await;
+    let _turn = keeper.mesh.affairs.joining_turn().await?;
     if keeper.mesh.state().is_in() {
         return Err(MeshError::AlreadyIn.into());
     }

@@ -81,7 +81,7 @@ pub async fn invite(keeper: &Arc<Keeper>, request: InviteRequest, again: bool, a
     let node = &request.node_id;
     let limits = request.limits.unwrap_or_else(|| ca::default_limits(node));
     ca::check_limits(&limits).map_err(|error| Refusal::new(422, error.to_string(), "set other limits"))?;
-    let _turn = keeper.mesh.affairs.membership.lock().await;
+    let _turn = keeper.mesh.affairs.membership_turn().await?;
     let us = &keeper.host.node_id;
     let is_in = keeper.mesh.look(|view| {
         membership::invite(view, us, node, again)?;
@@ -163,7 +163,7 @@ pub(super) async fn refused(keeper: &Keeper, node: &NodeId, trouble: &Trouble) {
 }
 
 async fn redeem_in_turn(keeper: &Arc<Keeper>, request: JoinRequest) -> Result<Reply, Trouble> {
-    let _turn = keeper.mesh.affairs.membership.lock().await;
+    let _turn = keeper.mesh.affairs.membership_turn().await?;
     let now = clock::now();
     let known = remembered(&keeper.state, &request.token_id)?;
     let redemption = invite::judge(known.as_ref(), &request, now)?;

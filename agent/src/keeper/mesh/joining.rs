@@ -284,7 +284,7 @@ async fn take_wrapping_keys(keeper: &Keeper, answer: &Answer) {
     let mut nonce = [0; 16];
     nonce.copy_from_slice(&answer.binding[..16]);
     let occasion = Occasion { mesh: &answer.mesh, recipient: &answer.node, nonce };
-    let _turn = keeper.mesh.affairs.wrapping.lock().await;
+    let Ok(_turn) = keeper.mesh.affairs.wrapping_turn().await else { return };
     let kept = match wrapping::opened(keeper, &answer.wrapping_keys, occasion) {
         Ok(keys) if keys.is_empty() => return,
         Ok(keys) => wrapping::keep(keeper, keys, None).await.map_err(|trouble| trouble.to_string()),

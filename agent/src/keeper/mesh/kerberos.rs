@@ -13,6 +13,7 @@ use reverie_core::ipc::net::{Digest, RegisterKem, Reply, TaskKind};
 use reverie_core::mesh::collection::{Collection, Eviction, Standing, key};
 use reverie_core::mesh::crypto::{KemPublicKey, SigningPublicKey};
 use reverie_core::mesh::join::answer::Expected;
+use reverie_core::mesh::join::registration::channel_binding;
 use reverie_core::mesh::membership::{self, Claim, Refusal, Registration};
 use reverie_core::mesh::renewal::{RenewalRequest, Wanted};
 use serde::{Deserialize, Serialize};
@@ -29,8 +30,6 @@ use crate::keeper::{Keeper, clock};
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes of the other side's answer.
 const MAX_ANSWER: usize = 16 << 10;
-/// What channel bindings begin with (RFC 5929 §4).
-const END_POINT: &[u8] = b"tls-server-end-point:";
 
 /// A handshake that we began, and its process.
 pub(super) struct Begun(GssChannel);
@@ -56,10 +55,6 @@ struct Answer {
     gossip_signing_pub_key: String,
     /// `fresh`, `signing-key` or `unchanged`.
     outcome: String,
-}
-
-fn binding_of(digest: &Digest) -> Vec<u8> {
-    [END_POINT, digest].concat()
 }
 
 fn keytab(keeper: &Keeper) -> Result<String, Trouble> {
@@ -117,9 +112,13 @@ async fn judge_and_register(keeper: &Arc<Keeper>, request: RegisterKem) -> Resul
         keytab: keytab(keeper)?,
         service: Some(service),
         token: request.token,
-        channel_binding: binding_of(&request.channel_binding),
+        // Over the keys as well: whoever carried them could else put in its own.
+        channel_binding: channel_binding(&request.channel_binding, &request.node, &signing, &kem),
     };
-    let (principal, token) = match ask(&process(keeper).await?, &accept).await? {
+    let turn = keeper.mesh.affairs.tokens.turn().await?;
+    let answer = ask(&process(keeper).await?, &accept).await?;
+    drop(turn);
+    let (principal, token) = match answer {
         gss::Reply::Accepted { principal, token } => (principal, token),
         gss::Reply::Refused { message } => {
             tracing::info!(why = message, "a Kerberos token is refused");
@@ -159,7 +158,7 @@ async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>) -> Result<Registration, Tr
     let gossip = &policy.config.gossip;
     let allowed = keeper.mesh.admission(gossip).admits(node);
     membership::principal(claim, gossip.kerberos_realm.as_deref())?;
-    let _turn = keeper.mesh.affairs.membership.lock().await;
+    let _turn = keeper.mesh.affairs.membership_turn().await?;
     let judged = keeper.mesh.look(|view| {
         if let Err(refusal) = membership::lead(view, us, "register a host") {
             return Err(Refusal::new(503, refusal.message, refusal.advice));
@@ -213,8 +212,8 @@ fn replaced(keeper: &Keeper, node: &NodeId) -> Result<Draft, Trouble> {
 }
 
 /// For the task of joining: a ticket bound to the channel, and the body.
-pub(super) async fn prepare(keeper: &Keeper, task: u64, channel_binding: Digest) -> Reply {
-    match begin(keeper, task, &channel_binding).await {
+pub(super) async fn prepare(keeper: &Keeper, task: u64, certificate: Digest) -> Reply {
+    match begin(keeper, task, &certificate).await {
         Ok(reply) => reply,
         Err(trouble) => trouble.into_reply(),
     }
@@ -233,7 +232,7 @@ fn wanted_host(keeper: &Keeper, task: u64) -> Result<NodeId, Trouble> {
     })
 }
 
-async fn begin(keeper: &Keeper, task: u64, channel_binding: &Digest) -> Result<Reply, Trouble> {
+async fn begin(keeper: &Keeper, task: u64, certificate: &Digest) -> Result<Reply, Trouble> {
     let host = wanted_host(keeper, task)?;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let (signing, kem) = ring.current.public();
@@ -242,7 +241,7 @@ async fn begin(keeper: &Keeper, task: u64, channel_binding: &Digest) -> Result<R
         keytab: keytab(keeper)?,
         principal: own_principal(keeper),
         target: format!("HTTP@{host}"),
-        channel_binding: binding_of(channel_binding),
+        channel_binding: channel_binding(certificate, &keeper.host.node_id, &signing, &kem),
     };
     let token = match ask(&channel, &initiate).await? {
         gss::Reply::Token(token) => token,

@@ -56,7 +56,7 @@ pub async fn evict(keeper: &Arc<Keeper>, node: NodeId, reason: Option<String>, a
     let reason = checked(reason, "put out by an administrator")?;
     let task = Arc::clone(keeper);
     let evicting = async move {
-        let _turn = task.mesh.affairs.membership.lock().await;
+        let _turn = task.mesh.affairs.membership_turn().await?;
         let us = &task.host.node_id;
         look(&task, |view| membership::evict(view, us, &node))?;
         put_out(&task, &node, reason, actor).await
@@ -73,7 +73,7 @@ fn stopping() -> Trouble {
 /// of membership.
 pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String, actor: Actor) -> Result<(), Trouble> {
     let now = clock::now();
-    let turn = keeper.mesh.affairs.wrapping.lock().await;
+    let turn = keeper.mesh.affairs.wrapping_turn().await?;
     let heard = heard(keeper, node);
     let said = look(keeper, |view| {
         let member = view.members().get(node);
@@ -143,7 +143,7 @@ fn revocations(view: &View<'_>, node: &NodeId, now: Moment) -> Vec<(String, Revo
 /// Makes a member an authority: its admission is said again, with the greater standing. It makes its root itself, once it
 /// hears of it.
 pub async fn promote(keeper: &Arc<Keeper>, node: &NodeId, actor: Actor) -> Result<(), Trouble> {
-    let _turn = keeper.mesh.affairs.membership.lock().await;
+    let _turn = keeper.mesh.affairs.membership_turn().await?;
     let us = &keeper.host.node_id;
     let host = look(keeper, |view| {
         membership::promote(view, us, node)?;
@@ -180,7 +180,7 @@ pub async fn set_limits(keeper: &Keeper, node: &NodeId, limits: IssuingLimits, a
 /// This host leaves: it says so, waits until somebody heard, and is its own root again. Asked once more after nobody heard,
 /// it goes on waiting.
 pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
-    let _turn = keeper.mesh.affairs.joining.lock().await;
+    let _turn = keeper.mesh.affairs.joining_turn().await?;
     let (us, state) = (&keeper.host.node_id, keeper.mesh.state());
     if matches!(state, MeshState::None | MeshState::Joining | MeshState::Left) {
         return Err(MeshError::NotIn(state.as_str()).into());
@@ -265,7 +265,7 @@ async fn was_heard(keeper: &Keeper) -> bool {
     }
     let heard = async {
         loop {
-            let peers = keeper.mesh.peers().values().any(|peer| peer.vector.as_ref().is_some_and(|has| has.get(us) >= own));
+            let peers = keeper.mesh.peers().values().any(|peer| peer.acknowledged.is_some_and(|has| has >= own));
             if peers {
                 return;
             }

@@ -1,6 +1,6 @@
 //! Taking what others said: every signature is verified here, whatever net says; all of it is durable before the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +26,8 @@ use crate::keeper::state::{Change, StateError, Write};
 const MAX_RECORDS: usize = 65_536;
 /// Reasons told of.
 const MAX_REASONS: usize = 8;
+/// How long a chain of keys may be that is introduced in one message; what is signed after it waits for the next.
+const MAX_INTRODUCTIONS: usize = 32;
 /// Fewer than this are verified by one thread.
 const WORTH_THREADS: usize = 16;
 
@@ -48,11 +50,11 @@ pub(super) async fn merge(keeper: &Arc<Keeper>, handed: Handed) -> Reply {
         let Ok(_turn) = keeper.mesh.verifying.acquire().await else { return stopping() };
         let verifying = Arc::clone(&keeper);
         let verified = tokio::task::spawn_blocking(move || {
-            let verified = verifying.mesh.verify(&handed.records);
-            (handed, verified)
+            let verdicts = verifying.mesh.verify(&handed.records);
+            (handed, verdicts)
         });
-        let Ok((handed, verified)) = verified.await else { return stopping() };
-        take(&keeper, handed, verified).await
+        let Ok((handed, verdicts)) = verified.await else { return stopping() };
+        take(&keeper, handed, verdicts).await
     };
     tokio::spawn(task).await.unwrap_or_else(|_| stopping())
 }
@@ -61,20 +63,59 @@ fn stopping() -> Reply {
     Reply::Failed { message: "the agent is stopping".to_owned() }
 }
 
-/// Records whose signature holds, by name. Of two signatures over one statement only the very bytes that were verified count.
-type VerifiedRecords = BTreeMap<Hash, Parsed>;
+/// What the signatures in a message came to: found out before any of it is taken, and not again.
+#[derive(Default)]
+struct Verdicts {
+    /// Those that hold, by name. Of two signatures over one statement only the very bytes that were verified count.
+    good: BTreeMap<Hash, Parsed>,
+    /// Those that do not.
+    forged: BTreeSet<Hash>,
+}
+
+impl Verdicts {
+    /// Whatever was not verified waits for its key, and comes again.
+    fn of(&self, parsed: Parsed) -> Result<Verified, Refusal> {
+        match self.good.get(&parsed.hash()) {
+            Some(good) if good.bytes() == parsed.bytes() => Ok(parsed.trusted()),
+            _ if self.forged.contains(&parsed.hash()) => Err(Refusal::BadSignature),
+            _ => Err(Refusal::UnknownKey),
+        }
+    }
+}
 
 impl Mesh {
-    fn verify(&self, records: &[Vec<u8>]) -> VerifiedRecords {
-        let (keys, parsed) = {
+    /// Verifies what is new. Records may introduce the keys of others in the same message, some after others.
+    fn verify(&self, records: &[Vec<u8>]) -> Verdicts {
+        let (mut keys, mut waiting) = {
             let held = self.read();
-            let Some(core) = &held.core else { return VerifiedRecords::new() };
+            let Some(core) = &held.core else { return Verdicts::default() };
             let parsed = records.iter().filter_map(|record| Parsed::new(record).ok());
-            let new: Vec<Parsed> = parsed.filter(|parsed| core.set.standing_of(parsed).is_none()).collect();
+            // One of our own that we never wrote tells also where a later one hides it.
+            let new: Vec<Parsed> =
+                parsed.filter(|parsed| core.is_foreign_of_ours(parsed) || core.set.standing_of(parsed).is_none()).collect();
             (core.set.keys().clone(), new)
         };
-        let answers = verify_on_all_cores(&keys, parsed);
-        answers.into_iter().filter_map(Result::ok).map(|verified| (verified.parsed().hash(), verified.parsed().clone())).collect()
+        let mut verdicts = Verdicts::default();
+        for _ in 0..MAX_INTRODUCTIONS {
+            let (ready, rest) = waiting.into_iter().partition(|parsed| keys.admits(parsed));
+            let ready: Vec<Parsed> = ready;
+            waiting = rest;
+            if ready.is_empty() {
+                break;
+            }
+            let names: Vec<Hash> = ready.iter().map(Parsed::hash).collect();
+            for (name, answer) in names.into_iter().zip(verify_on_all_cores(&keys, ready)) {
+                match answer {
+                    Ok(verified) => {
+                        keys.learn(&verified);
+                        verdicts.good.insert(name, verified.parsed().clone());
+                    }
+                    Err(Refusal::BadSignature) => drop(verdicts.forged.insert(name)),
+                    Err(_) => {}
+                }
+            }
+        }
+        verdicts
     }
 }
 
@@ -119,32 +160,17 @@ struct Taken {
     gone: Vec<Kid>,
 }
 
-async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -> Reply {
+async fn take(keeper: &Arc<Keeper>, handed: Handed, verdicts: Verdicts) -> Reply {
     let mesh = &keeper.mesh;
     let _turn = mesh.turn().await;
     let now = clock::now();
-    let taken = {
-        let mut held = mesh.change();
-        if !matches!(held.phase, Phase::In | Phase::Cloned) {
-            return Reply::Failed { message: "this host is in no mesh".to_owned() };
-        }
-        let ours = held.keys.as_ref().map(|ring| ring.kids()).unwrap_or_default();
-        let Some(core) = &mut held.core else { return Reply::Failed { message: "this host is in no mesh".to_owned() } };
-        let mut taken = core.take_all(&handed, &verified, &ours, now);
-        match core.arrive(&handed, &taken.merge) {
-            Ok(write) => taken.rows.extend(write),
-            Err(error) => return Reply::Failed { message: error.to_string() },
-        }
-        let mut noticed = mesh.noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let notices = noticed.look(&View::of(&core.set, now), &taken.merge, &core.node, now);
-        for notice in notices {
-            if let Some((subject, message)) = notice.alarm {
-                keeper.alarms.raise(subject, message);
-            }
-            taken.events.extend(notice.event);
-            taken.gone.extend(notice.gone);
-        }
-        taken
+    // Many records take their time, and others wait for this thread.
+    let (taking, from) = (Arc::clone(keeper), handed.from.clone());
+    let taken = tokio::task::spawn_blocking(move || take_at_once(&taking, &handed, &verdicts, now)).await;
+    let taken = match taken {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(reply)) => return reply,
+        Err(_) => return stopping(),
     };
     let Taken { merge, own_unknown, mut events, file, drop, rows, wanted_anew, gone } = taken;
     if !gone.is_empty() {
@@ -152,10 +178,10 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
     }
     mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
     ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
-    events.extend(refusals(keeper, &handed.from, &merge, now));
+    events.extend(refusals(keeper, &from, &merge, now));
     let mut writes = rows;
     if own_unknown {
-        events.push(stop_writing(keeper, &handed.from, now));
+        events.push(stop_writing(keeper, &from, now));
         if let Some(core) = &mesh.read().core
             && let Ok(write) = membership_of(core, Phase::Cloned).write()
         {
@@ -170,6 +196,32 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verified: VerifiedRecords) -
         false => keeper.commit(Change { writes, events }).await.map(|_| ()),
     };
     finish(keeper, &merge, stored, file, drop, wanted_anew)
+}
+
+fn take_at_once(keeper: &Keeper, handed: &Handed, verdicts: &Verdicts, now: Moment) -> Result<Taken, Reply> {
+    let mesh = &keeper.mesh;
+    let mut held = mesh.change();
+    let in_no_mesh = || Reply::Failed { message: "this host is in no mesh".to_owned() };
+    if !matches!(held.phase, Phase::In | Phase::Cloned) {
+        return Err(in_no_mesh());
+    }
+    let ours = held.keys.as_ref().map(|ring| ring.kids()).unwrap_or_default();
+    let core = held.core.as_mut().ok_or_else(in_no_mesh)?;
+    let mut taken = core.take_all(handed, verdicts, &ours, now);
+    match core.arrive(handed, &taken.merge) {
+        Ok(write) => taken.rows.extend(write),
+        Err(error) => return Err(Reply::Failed { message: error.to_string() }),
+    }
+    let mut noticed = mesh.noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let notices = noticed.look(&View::of(&core.set, now), &taken.merge, &core.node, now);
+    for notice in notices {
+        if let Some((subject, message)) = notice.alarm {
+            keeper.alarms.raise(subject, message);
+        }
+        taken.events.extend(notice.event);
+        taken.gone.extend(notice.gone);
+    }
+    Ok(taken)
 }
 
 fn finish(
@@ -205,6 +257,7 @@ fn finish(
     Reply::Merged(Merged {
         taken: u32::try_from(merge.taken.len()).unwrap_or(u32::MAX),
         refused: merge.refused.iter().take(MAX_REASONS).map(reason).collect(),
+        forged: merge.refused.iter().any(|(_, why)| matches!(why, Refusal::BadSignature)),
         wanted_anew,
         digest,
         vector,
@@ -214,27 +267,11 @@ fn finish(
 impl Core {
     /// `ours`: the keys that we have now. What was said in our name with others is of an earlier life of this host, which
     /// ended with an eviction: it says nothing of a copy.
-    fn take_all(&mut self, handed: &Handed, verified: &VerifiedRecords, ours: &[Kid], now: Moment) -> Taken {
+    fn take_all(&mut self, handed: &Handed, verdicts: &Verdicts, ours: &[Kid], now: Moment) -> Taken {
         let forks_before: Vec<NodeId> = self.set.evidence().keys().cloned().collect();
-        let unknown = self.unknown_of_ours(handed, ours);
-        let merge = self.set.merge_with(&handed.records, |keys, asked| {
-            let known = |parsed: &Parsed| verified.get(&parsed.hash()).is_some_and(|known| known.bytes() == parsed.bytes());
-            let (mut answers, mut rest, mut places) = (vec![], vec![], vec![]);
-            for (place, parsed) in asked.into_iter().enumerate() {
-                match known(&parsed) {
-                    true => answers.push(Some(Ok(parsed.trusted()))),
-                    false => {
-                        answers.push(None);
-                        rest.push(parsed);
-                        places.push(place);
-                    }
-                }
-            }
-            for (place, answer) in places.into_iter().zip(verify_on_all_cores(keys, rest)) {
-                answers[place] = Some(answer);
-            }
-            answers.into_iter().map(|answer| answer.unwrap_or(Err(Refusal::BadSignature))).collect()
-        });
+        let unknown = self.unknown_of_ours(handed, verdicts, ours);
+        let merge =
+            self.set.merge_with(&handed.records, |_, asked| asked.into_iter().map(|parsed| verdicts.of(parsed)).collect());
         for parsed in &merge.taken {
             if let Ok(fields) = parsed.fields() {
                 self.author.hear(fields.stamp, now);
@@ -277,12 +314,15 @@ impl Core {
     }
 
     /// The last position of records of ours, validly signed, that we never wrote; also of those that a later one would hide.
-    fn unknown_of_ours(&self, handed: &Handed, ours: &[Kid]) -> Option<Position> {
+    fn unknown_of_ours(&self, handed: &Handed, verdicts: &Verdicts, ours: &[Kid]) -> Option<Position> {
         let records = handed.records.iter().filter_map(|record| Parsed::new(record).ok());
-        let with_ours = records.filter(|parsed| *parsed.author() == self.node && ours.contains(&parsed.kid()));
-        let foreign = with_ours.filter(|parsed| self.author.is_foreign_record(parsed.position(), &parsed.hash()));
-        let valid = foreign.filter_map(|parsed| self.set.keys().verify(parsed, &Aws).ok());
+        let foreign = records.filter(|parsed| self.is_foreign_of_ours(parsed) && ours.contains(&parsed.kid()));
+        let valid = foreign.filter_map(|parsed| verdicts.of(parsed).ok());
         valid.map(|verified| verified.parsed().position()).max()
+    }
+
+    fn is_foreign_of_ours(&self, parsed: &Parsed) -> bool {
+        *parsed.author() == self.node && self.author.is_foreign_record(parsed.position(), &parsed.hash())
     }
 }
 

@@ -29,11 +29,15 @@ pub(super) fn note_lag(keeper: &Keeper) {
     let least = {
         let peers = keeper.mesh.peers();
         let alive = peers.values().filter(|peer| peer.state == Liveness::Alive);
-        alive.map(|peer| peer.vector.as_ref().map(|vector| vector.get(&keeper.host.node_id)).unwrap_or_default()).min()
+        alive.map(|peer| peer.acknowledged.unwrap_or_default()).min()
     };
-    let Some(least) = least else { return };
     let now = clock::now();
     let mut open = keeper.mesh.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(least) = least else {
+        // Nobody is there to have it.
+        open.0.clear();
+        return;
+    };
     while let Some(first) = open.0.first_entry().filter(|first| *first.key() <= least) {
         ::metrics::histogram!("reverie_mesh_acknowledged_seconds").record(now.since(*first.get()).as_secs_f64());
         first.remove();
@@ -75,7 +79,16 @@ pub fn look(keeper: &Keeper) {
             ::metrics::gauge!("reverie_mesh_last_sync_seconds", "peer" => name).set(now.since(at).as_secs_f64());
         }
     }
-    drop(peers);
+    let mut shown = mesh.shown.lock().unwrap_or_else(PoisonError::into_inner);
+    for gone in shown.iter().filter(|node| !peers.contains_key(*node)) {
+        // The exporter keeps what was set once: not a number is not drawn, and raises no alarm.
+        for gauge in ["reverie_mesh_clock_offset_seconds", "reverie_mesh_last_sync_seconds"] {
+            ::metrics::gauge!(gauge, "peer" => gone.to_string()).set(f64::NAN);
+        }
+    }
+    *shown = peers.keys().cloned().collect();
+    drop((shown, peers));
+    note_lag(keeper);
     let oldest = {
         let open = mesh.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         open.0.first_key_value().map_or(0.0, |(_, at)| now.since(*at).as_secs_f64())

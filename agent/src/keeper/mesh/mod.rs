@@ -102,6 +102,8 @@ pub struct Mesh {
     tasks: tasks::Tasks,
     affairs: affairs::Affairs,
     unacknowledged: Mutex<metrics::Unacknowledged>,
+    /// Peers that the metrics show.
+    shown: Mutex<std::collections::BTreeSet<NodeId>>,
     /// Turns for verifying what others said.
     verifying: Semaphore,
     peers: Mutex<BTreeMap<NodeId, PeerState>>,
@@ -267,6 +269,7 @@ impl Mesh {
             tasks: tasks::Tasks::default(),
             affairs: affairs::Affairs::default(),
             unacknowledged: Mutex::default(),
+            shown: Mutex::default(),
             verifying: Semaphore::new(4),
             peers: Mutex::default(),
             topology: Mutex::new(topology),

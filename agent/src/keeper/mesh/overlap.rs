@@ -48,7 +48,7 @@ fn is_known(keeper: &Keeper, ring: &keys::Ring) -> bool {
     let known = keeper.mesh.look(|view| {
         let said = view.get(Collection::HostKeys, &name)?.position;
         let others = view.members().hosts().iter().filter(|(node, member)| *node != us && member.standing.is_some());
-        let has = |node| peers.get(node).and_then(|peer| peer.vector.as_ref()).is_some_and(|has| has.get(us) >= said);
+        let has = |node| peers.get(node).and_then(|peer| peer.acknowledged).is_some_and(|has| has >= said);
         Some(others.map(|(node, _)| node).all(has))
     });
     known.flatten().unwrap_or_default()

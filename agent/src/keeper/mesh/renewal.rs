@@ -48,7 +48,6 @@ pub(super) async fn renew(keeper: &Arc<Keeper>, node: NodeId, kid: Kid, payload:
 }
 
 async fn renew_in_turn(keeper: &Arc<Keeper>, node: &NodeId, kid: Kid, payload: &[u8]) -> Result<Reply, Trouble> {
-    let _turn = keeper.mesh.affairs.membership.lock().await;
     let now = clock::now();
     let request = RenewalRequest::decode(payload)
         .map_err(|error| Refusal::new(400, error.to_string(), "use the same version of Reverie on both hosts"))?;
@@ -70,9 +69,10 @@ async fn renew_in_turn(keeper: &Arc<Keeper>, node: &NodeId, kid: Kid, payload: &
     if let Err(refusal) = keeper.mesh.look(|view| lead(view, us, "renew intermediates")).unwrap_or(Ok(())) {
         return Err(Refusal::new(503, refusal.message, refusal.advice).into());
     }
-    if !keeper.mesh.affairs.seen().admit(RenewalRequest::binding(payload), now) {
-        return Err(Refusal::new(409, "this request was answered before", "ask anew").into());
-    }
+    let _renewal = keeper.mesh.affairs.renewal_of(node, RenewalRequest::binding(payload), now)?;
+    let _turn = keeper.mesh.affairs.membership_turn().await?;
+    // It may have been put out meanwhile.
+    keeper.mesh.look(|view| member(view.host(node), node, true)).ok_or(MeshError::NotIn(keeper.mesh.state().as_str()))??;
     let kem = key
         .kem_key
         .clone()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::config::Gossip;
-use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, Situation, TopologySettings, Waiters};
+use reverie_core::ipc;
+use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, RefusedHost, Situation, TopologySettings, Waiters};
 use reverie_core::mesh::collection::Collection;
 use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::message::WIRE;
@@ -17,6 +18,8 @@ use super::{Keeper, certificate, clock, topology};
 
 /// So long further changes are waited for, before net is told.
 const DEBOUNCE: Duration = Duration::from_millis(2);
+/// Subject of the alarm that net cannot be told the situation.
+const SUBJECT: &str = "net, situation";
 /// At least so often is looked: the clock may jump, and certificates age.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -78,9 +81,25 @@ fn renew(keeper: &Keeper) {
         if **current == next {
             return false;
         }
+        look_at_size(keeper, &next);
         *current = Arc::new(Situation { number: next.number + 1, ..next });
         true
     });
+}
+
+/// What is too long for the channel would silently never come: net would go on with whom it knew.
+fn look_at_size(keeper: &Keeper, situation: &Situation) {
+    let bytes = ipc::encode(situation).map_or(usize::MAX, |bytes| bytes.len());
+    if bytes + 1024 <= ipc::MAX_MESSAGE {
+        keeper.alarms.clear(SUBJECT);
+        return;
+    }
+    let message = format!(
+        "what the role net is to know has {bytes} bytes, more than the {} it can be told: it goes on with the peers it knew before, \
+         those put out since included; see who fills the mesh (agentctl mesh peers), and put it out",
+        ipc::MAX_MESSAGE
+    );
+    keeper.alarms.raise(SUBJECT, message);
 }
 
 pub(super) fn build(keeper: &Keeper) -> Situation {
@@ -122,7 +141,7 @@ pub(super) fn build(keeper: &Keeper) -> Situation {
     for host in view.hosts().filter(|host| host.node != *node) {
         match why_refused(&host, &admission) {
             None => situation.peers.push(peer(host)),
-            Some(why) => situation.refused.extend(kids(&view, &host).into_iter().map(|kid| (kid, why.clone()))),
+            Some(why) => situation.refused.push(RefusedHost { kids: kids(&view, &host), why }),
         }
     }
     situation

@@ -60,9 +60,7 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
         .map(|host| {
             let peer = peers.get(&host.node);
             let ours = host.node == core.node;
-            let in_sync = peer
-                .and_then(|peer| peer.vector.as_ref())
-                .map(|theirs| core.durable.1.0.iter().all(|(author, position)| theirs.get(author) >= *position));
+            let in_sync = peer.filter(|peer| peer.acknowledged.is_some()).map(|peer| peer.in_sync);
             let ends = match ours {
                 true => intermediate_ends,
                 false => ends.iter().filter(|(node, _)| *node == host.node).map(|(_, ends)| *ends).max(),

@@ -18,6 +18,7 @@ use reverie_crypto::aws::Aws;
 use zeroize::Zeroizing;
 
 use super::MeshState;
+use super::affairs::Asker;
 use super::trouble::Trouble;
 use super::writing::{self, Draft};
 use crate::keeper::state::{Change, State, StateError, Table, Write};
@@ -74,7 +75,6 @@ pub(super) fn next(keeper: &Keeper, now: Moment) -> Result<(Draft, Write, u64), 
     let version = known.max(all.first().map(|key| key.version)).unwrap_or_default() + 1;
     let (draft, key) = fresh(version, now)?;
     all.insert(0, key);
-    all.truncate(MAX_KEYS);
     Ok((draft, row_of(&all)?, version))
 }
 
@@ -82,7 +82,7 @@ pub(super) fn next(keeper: &Keeper, now: Moment) -> Result<(Draft, Write, u64), 
 pub async fn rotate(keeper: &Keeper, actor: Actor) -> Result<u64, Trouble> {
     let us = &keeper.host.node_id;
     look(keeper, |view| lead(view, us, "rotate the wrapping key"))??;
-    let _turn = keeper.mesh.affairs.wrapping.lock().await;
+    let _turn = keeper.mesh.affairs.wrapping_turn().await?;
     let (draft, write, version) = next(keeper, clock::now())?;
     let event = event(Kind::WrappingKeyRotated, Outcome::Done, actor, format!("version {version}"), None);
     writing::write(keeper, vec![draft], Change { writes: vec![write], events: vec![event] }).await?;
@@ -104,12 +104,14 @@ fn event(kind: Kind, outcome: Outcome, actor: Actor, object: String, reason: Opt
     Event { time: clock::now(), kind, outcome, actor, subject, reason }
 }
 
-/// Every version that the mesh still names, sealed to a host.
+/// Versions that the mesh still names, the newest first, sealed to a host.
 pub(super) fn sealed(keeper: &Keeper, to: &KemPublicKey, occasion: Occasion<'_>) -> Result<Vec<SealedKey>, Trouble> {
     let held = held(&keeper.state)?;
     let mut named = vec![];
     for key in &held {
-        if look(keeper, |view| digest_of(view, key.version))?.is_some_and(|digest| digest == key.digest()) {
+        if named.len() < MAX_KEYS
+            && look(keeper, |view| digest_of(view, key.version))?.is_some_and(|digest| digest == key.digest())
+        {
             named.push(seal(&Aws, key, to, occasion)?);
         }
     }
@@ -121,19 +123,25 @@ fn digest_of(view: &View<'_>, version: u64) -> Option<[u8; 32]> {
 }
 
 /// `GET /api/gossip/wrapping-key`: anyone may ask, in anyone's name; what comes back opens with that host's key alone.
-pub(super) async fn serve(keeper: &Arc<Keeper>, node: &NodeId, nonce: Option<[u8; 16]>) -> Reply {
-    match answer(keeper, node, nonce.unwrap_or_default()).await {
+pub(super) async fn serve(keeper: &Arc<Keeper>, node: &NodeId, caller: Option<&NodeId>, nonce: Option<[u8; 16]>) -> Reply {
+    let asker = if caller == Some(node) { Asker::Itself } else { Asker::Stranger };
+    match answer(keeper, node, asker, nonce.unwrap_or_default()).await {
         Ok(reply) => reply,
         Err(trouble) => trouble.into_reply(),
     }
 }
 
-async fn answer(keeper: &Keeper, node: &NodeId, nonce: [u8; 16]) -> Result<Reply, Trouble> {
+async fn answer(keeper: &Keeper, node: &NodeId, asker: Asker, nonce: [u8; 16]) -> Result<Reply, Trouble> {
     let admission = keeper.mesh.admission(&keeper.policy().config.gossip);
     let recipient = look(keeper, |view| recipient(view, node, admission.admits(node)))??;
     let now = clock::now();
-    if !keeper.mesh.affairs.may_serve(node, now) {
-        return Err(Refusal::new(429, format!("{node} asked for the wrapping key too often"), "wait ten seconds").into());
+    if !keeper.mesh.affairs.may_serve(node, asker, now) {
+        return Err(Refusal::new(
+            429,
+            format!("{node} asked for the wrapping key too often"),
+            "wait ten seconds; over a connection with its own key it has a share of its own",
+        )
+        .into());
     }
     let mesh = keeper.mesh.id().unwrap_or_default();
     let keys = sealed(keeper, &recipient, Occasion { mesh: &mesh, recipient: node, nonce })?;
@@ -141,9 +149,15 @@ async fn answer(keeper: &Keeper, node: &NodeId, nonce: [u8; 16]) -> Result<Reply
         return Err(Trouble::unavailable("this host has no version of the wrapping key that the mesh names", "ask another host"));
     }
     let versions: Vec<String> = keys.iter().map(|key| key.version.to_string()).collect();
-    let reason = Some(format!("versions {}", versions.join(", ")));
-    let event = event(Kind::WrappingKeyServed, Outcome::Done, Actor::Agent, node.to_string(), reason);
-    keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
+    ::metrics::counter!("reverie_mesh_wrapping_keys_served_total", "asker" => asker.as_str()).increment(1);
+    if let Some(unrecorded) = keeper.mesh.affairs.may_record_served(node, asker, now) {
+        let mut reason = format!("versions {}, {}", versions.join(", "), asker.as_str());
+        if unrecorded > 0 {
+            reason.push_str(&format!("; {unrecorded} more such answers before it are not recorded one by one"));
+        }
+        let event = event(Kind::WrappingKeyServed, Outcome::Done, Actor::Agent, node.to_string(), Some(reason));
+        keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
+    }
     let payload = WrappingKeys { mesh, recipient: node.clone(), nonce, keys }.encode();
     Ok(Reply::Sealable { recipient, payload })
 }
@@ -163,16 +177,20 @@ fn recipient(view: &View<'_>, node: &NodeId, allowed: bool) -> Result<KemPublicK
     kem.ok_or_else(|| Refusal::new(404, format!("{node} has no KEM key"), "register one: agentctl mesh join"))
 }
 
-/// Opens what came, against what the mesh says of each version; all of it, or nothing.
+/// Opens what came, against what the mesh says of each version. One that is not named here, yet or any more, or does not
+/// open, is passed over, and asked for again if it is wanted.
 pub(super) fn opened(keeper: &Keeper, sealed: &[SealedKey], occasion: Occasion<'_>) -> Result<Vec<WrappingKey>, String> {
     let ring = keeper.mesh.keys().ok_or("this host has no keys in a mesh")?;
     let mut keys: Vec<WrappingKey> = vec![];
     for sealed in sealed {
         let digest = keeper.mesh.look(|view| digest_of(view, sealed.version)).flatten();
-        let digest = digest.ok_or_else(|| format!("the mesh names no version {} of the wrapping key", sealed.version))?;
+        let Some(digest) = digest else { continue };
         let pair = std::iter::once(&ring.current).chain(&ring.earlier).find(|pair| pair.kem.public_key().kid() == sealed.kem);
-        let pair = pair.ok_or("the wrapping key is sealed to a key that this host does not have")?;
-        keys.push(open(&Aws, &pair.kem, sealed, occasion, &digest).map_err(|error| error.to_string())?);
+        match pair.map(|pair| open(&Aws, &pair.kem, sealed, occasion, &digest)) {
+            Some(Ok(key)) => keys.push(key),
+            Some(Err(error)) => tracing::warn!(version = sealed.version, %error, "a version of the wrapping key is not taken"),
+            None => tracing::warn!(version = sealed.version, "the wrapping key is sealed to a key that this host does not have"),
+        }
     }
     Ok(keys)
 }
@@ -185,7 +203,6 @@ pub(super) async fn keep(keeper: &Keeper, new: Vec<WrappingKey>, event: Option<E
         all.push(key);
     }
     all.sort_by_key(|key| std::cmp::Reverse(key.version));
-    all.truncate(MAX_KEYS);
     let change = Change { writes: vec![row_of(&all)?], events: event.into_iter().collect() };
     keeper.commit(change).await?;
     say_version(keeper);
@@ -286,8 +303,11 @@ pub(super) async fn pull_from(keeper: &Arc<Keeper>, from: &NodeId) -> Result<(),
     let mesh = keeper.mesh.id().ok_or("this host is in no mesh any more")?;
     let occasion = Occasion { mesh: &mesh, recipient: &keeper.host.node_id, nonce };
     let answer = WrappingKeys::check(&payload, occasion).map_err(|error| error.to_string())?;
-    let _turn = keeper.mesh.affairs.wrapping.lock().await;
+    let _turn = keeper.mesh.affairs.wrapping_turn().await.map_err(|trouble| trouble.to_string())?;
     let keys = opened(keeper, &answer.keys, occasion)?;
+    if lacking(keeper).is_some_and(|wanted| !keys.iter().any(|key| key.version == wanted)) {
+        return Err("its answer does not hold the version that is wanted".to_owned());
+    }
     let versions: Vec<String> = keys.iter().map(|key| key.version.to_string()).collect();
     let reason = Some(format!("versions {} from {from}", versions.join(", ")));
     let event = event(Kind::WrappingKeyPulled, Outcome::Done, Actor::Agent, from.to_string(), reason);
@@ -299,7 +319,7 @@ pub(super) async fn drop_old(keeper: &Keeper) -> Result<(), Trouble> {
     if !matches!(keeper.mesh.state(), MeshState::Member | MeshState::Authority) {
         return Ok(());
     }
-    let _turn = keeper.mesh.affairs.wrapping.lock().await;
+    let _turn = keeper.mesh.affairs.wrapping_turn().await?;
     let mut all = held(&keeper.state)?;
     let versions: Vec<u64> = all.iter().map(|key| key.version).collect();
     let us = &keeper.host.node_id;

@@ -105,6 +105,11 @@ impl Refusal {
         Self::new(429, "too_many", message).with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// 503 for one that asks for too much at once.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", message).with(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// 503. Why, is for the log: the caller may not know what goes on inside.
     pub fn unavailable(why: impl std::fmt::Display) -> Self {
         tracing::warn!(%why, "a request from the network could not be answered");

@@ -22,7 +22,7 @@ impl From<IpAddr> for Origin {
 
 /// Counts what each has of something.
 #[derive(Debug)]
-pub struct Shares<K: Ord + Copy>(Mutex<Counts<K>>);
+pub struct Shares<K: Ord + Clone>(Mutex<Counts<K>>);
 
 #[derive(Debug)]
 struct Counts<K> {
@@ -30,7 +30,7 @@ struct Counts<K> {
     by: BTreeMap<K, u32>,
 }
 
-impl<K: Ord + Copy> Default for Shares<K> {
+impl<K: Ord + Clone> Default for Shares<K> {
     fn default() -> Self {
         Self(Mutex::new(Counts { total: 0, by: BTreeMap::new() }))
     }
@@ -38,12 +38,12 @@ impl<K: Ord + Copy> Default for Shares<K> {
 
 /// One of them, until this is dropped.
 #[derive(Debug)]
-pub struct Share<K: Ord + Copy> {
+pub struct Share<K: Ord + Clone> {
     shares: Arc<Shares<K>>,
     who: K,
 }
 
-impl<K: Ord + Copy> Shares<K> {
+impl<K: Ord + Clone> Shares<K> {
     /// One more for `who`; `None` if that is too many for it or for all.
     pub fn take(self: &Arc<Self>, who: K, total: u32, each: u32) -> Option<Share<K>> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl<K: Ord + Copy> Shares<K> {
         if own >= each || counts.total >= total {
             return None;
         }
-        counts.by.insert(who, own + 1);
+        counts.by.insert(who.clone(), own + 1);
         counts.total += 1;
         Some(Share { shares: Arc::clone(self), who })
     }
@@ -62,7 +62,7 @@ impl<K: Ord + Copy> Shares<K> {
     }
 }
 
-impl<K: Ord + Copy> Drop for Share<K> {
+impl<K: Ord + Clone> Drop for Share<K> {
     fn drop(&mut self) {
         let mut counts = self.shares.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.total = counts.total.saturating_sub(1);

@@ -27,18 +27,44 @@ const MAX_ANEW: usize = 64;
 /// All peers.
 #[derive(Debug, Default)]
 pub struct Book {
-    entries: Mutex<BTreeMap<NodeId, PeerState>>,
+    entries: Mutex<BTreeMap<NodeId, Entry>>,
     /// What is to be had from a peer once more.
     anew: Mutex<BTreeMap<NodeId, Histories>>,
     changed: Notify,
 }
 
+/// One of them.
+#[derive(Debug)]
+struct Entry {
+    state: PeerState,
+    /// What it has, by its word, of the authors that we know.
+    vector: Option<VersionVector>,
+    /// It named others: it has something that we lack.
+    names_others: bool,
+}
+
+impl Entry {
+    const fn new(node: NodeId) -> Self {
+        Self { state: PeerState::new(node), vector: None, names_others: false }
+    }
+
+    /// As the keeper is told.
+    fn told(&self, us: &NodeId, ours: &VersionVector) -> PeerState {
+        let mut state = self.state.clone();
+        if let Some(theirs) = &self.vector {
+            state.compare(theirs, us, ours);
+            state.is_ahead |= self.names_others;
+        }
+        state
+    }
+}
+
 impl Book {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerState>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<NodeId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, node: &NodeId, change: impl FnOnce(&mut PeerState)) {
+    fn note(&self, node: &NodeId, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entries().get_mut(node) {
             change(entry);
             self.changed.notify_one();
@@ -50,34 +76,42 @@ impl Book {
         let mut entries = self.entries();
         entries.retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
         for peer in &known.peers {
-            entries.entry(peer.node.clone()).or_insert_with(|| PeerState::new(peer.node.clone()));
+            entries.entry(peer.node.clone()).or_insert_with(|| Entry::new(peer.node.clone()));
         }
         drop(entries);
         self.histories().retain(|node, _| known.peers.iter().any(|peer| peer.node == *node));
         self.changed.notify_one();
     }
 
-    /// A message of a peer was opened: what it has, and by how much its clock differs.
-    pub fn heard(&self, node: &NodeId, vector: VersionVector, offset_ms: i64) {
-        self.note(node, |entry| (entry.vector, entry.offset_ms) = (Some(vector), Some(offset_ms)));
+    /// A message of a peer was opened: what it has, and by how much its clock differs. Authors that neither we nor the mesh know
+    /// are only noted to be there: it can name as many as it likes.
+    pub fn heard(&self, node: &NodeId, mut vector: VersionVector, offset_ms: i64, known: &Known) {
+        let named = vector.0.len();
+        vector.0.retain(|author, _| known.vector.0.contains_key(author) || known.is_member(author));
+        let names_others = vector.0.len() < named;
+        self.note(node, |entry| {
+            (entry.vector, entry.names_others, entry.state.offset_ms) = (Some(vector), names_others, Some(offset_ms));
+        });
     }
 
     /// By its answer to a look, its clock differs by so much.
     pub fn clock_differs(&self, node: &NodeId, offset_ms: i64) {
-        self.note(node, |entry| entry.offset_ms = Some(offset_ms));
+        self.note(node, |entry| entry.state.offset_ms = Some(offset_ms));
     }
 
     /// By its digest it has just that, as we do in this epoch of ours.
     pub fn has(&self, node: &NodeId, vector: &VersionVector, epoch: Option<u64>) {
-        let same = |entry: &PeerState| entry.vector.as_ref() == Some(vector) && entry.agreed_in == epoch;
+        let same = |entry: &Entry| entry.vector.as_ref() == Some(vector) && entry.state.agreed_in == epoch && !entry.names_others;
         if !self.entries().get(node).is_some_and(same) {
-            self.note(node, |entry| (entry.vector, entry.agreed_in) = (Some(vector.clone()), epoch));
+            self.note(node, |entry| {
+                (entry.vector, entry.names_others, entry.state.agreed_in) = (Some(vector.clone()), false, epoch);
+            });
         }
     }
 
     /// An exchange that we began went well.
     pub fn synced(&self, node: &NodeId, round_trip: Duration, address: Option<String>) {
-        self.note(node, |entry| {
+        self.note(node, |Entry { state: entry, .. }| {
             entry.last_sync = Some(clock::now());
             entry.round_trip_ms = u32::try_from(round_trip.as_millis()).ok();
             (entry.failures, entry.last_error) = (0, None);
@@ -87,7 +121,7 @@ impl Book {
 
     /// One that it began did.
     pub fn synced_inbound(&self, node: &NodeId) {
-        self.note(node, |entry| {
+        self.note(node, |Entry { state: entry, .. }| {
             let now = clock::now();
             (entry.last_sync, entry.last_inbound) = (Some(now), Some(now));
         });
@@ -96,7 +130,7 @@ impl Book {
     /// An exchange that we began failed.
     pub fn failed(&self, node: &NodeId, error: &str) {
         let error: String = error.chars().take(300).collect();
-        self.note(node, |entry| {
+        self.note(node, |Entry { state: entry, .. }| {
             entry.failures = entry.failures.saturating_add(1);
             entry.last_error = Some(error);
         });
@@ -104,7 +138,7 @@ impl Book {
 
     /// By the membership protocol.
     pub fn is_now(&self, node: &NodeId, liveness: Liveness) {
-        self.note(node, |entry| entry.state = liveness);
+        self.note(node, |entry| entry.state.state = liveness);
     }
 
     /// What a peer has, by its word.
@@ -145,18 +179,85 @@ impl Book {
     /// The last inbound exchange with each, Unix seconds.
     pub fn last_inbound(&self) -> BTreeMap<String, i64> {
         let entries = self.entries();
-        entries.values().filter_map(|entry| Some((entry.node.to_string(), Moment::as_secs(entry.last_inbound?)))).collect()
+        entries
+            .values()
+            .filter_map(|Entry { state, .. }| Some((state.node.to_string(), Moment::as_secs(state.last_inbound?))))
+            .collect()
+    }
+
+    /// As the keeper is to be told of them.
+    fn states(&self, known: &Known) -> Vec<PeerState> {
+        let Some(identity) = &known.mesh else { return vec![] };
+        self.entries().values().map(|entry| entry.told(&identity.node, &known.vector)).collect()
     }
 
     /// Tells the keeper what changed. Never ends.
     pub async fn report(net: &Net) {
+        let (mut known, mut told) = (net.known.clone(), BTreeMap::new());
         loop {
-            net.book.changed.notified().await;
-            let peers = net.book.entries().values().cloned().collect();
-            if let Err(error) = net.keeper.ask(&Request::Peers(peers), DEADLINE).await {
-                tracing::debug!(%error, "the keeper was not told of the peers");
+            tokio::select! {
+                () = net.book.changed.notified() => {}
+                // We may have caught up with one that was ahead, or be ahead of one now.
+                changed = known.changed() => if changed.is_err() { return },
+            }
+            let newest = known.borrow_and_update().clone();
+            let states = newest.map(|known| net.book.states(&known)).unwrap_or_default();
+            told.retain(|node, _| states.iter().any(|state| state.node == *node));
+            let changed: Vec<PeerState> = states.into_iter().filter(|state| told.get(&state.node) != Some(state)).collect();
+            if !changed.is_empty() {
+                match net.keeper.ask(&Request::Peers(changed.clone()), DEADLINE).await {
+                    Ok(_) => told.extend(changed.into_iter().map(|state| (state.node.clone(), state))),
+                    Err(error) => tracing::warn!(%error, "the keeper was not told of the peers; it is tried again"),
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reverie_core::ipc::net::Situation;
+    use reverie_core::mesh::vector::{MAX_AUTHORS, Position};
+
+    use super::*;
+    use crate::net::mesh::known::tests::situation;
+
+    fn host(number: usize) -> NodeId {
+        format!("host{number}.a-rather-long-name.example.org").parse().unwrap()
+    }
+
+    fn vector(authors: usize) -> VersionVector {
+        VersionVector((0..authors).map(|number| (host(number), Position { epoch: 1_790_000_000_000, seq: 7 })).collect())
+    }
+
+    fn known(hosts: usize) -> Known {
+        let situation = Situation { vector: vector(hosts), ..situation((1..hosts).map(host), host(0)) };
+        Known::from(Box::new(situation))
+    }
+
+    #[test]
+    fn of_a_thousand_hosts_the_keeper_can_be_told_in_one_message() {
+        let (book, known) = (Book::default(), known(1000));
+        book.follow(&known);
+        for number in 1..1000 {
+            book.heard(&host(number), vector(1000), 3, &known);
+            book.failed(&host(number), &"e".repeat(1000));
+        }
+        let states = book.states(&known);
+        assert!(states.len() == 999 && states.iter().all(|state| state.in_sync && !state.is_ahead));
+        let bytes = reverie_core::ipc::encode(&Request::Peers(states)).unwrap().len();
+        assert!(bytes < reverie_core::ipc::MAX_MESSAGE / 8, "{bytes}");
+    }
+
+    #[test]
+    fn a_peer_that_names_authors_without_end_takes_no_room_and_is_known_to_be_ahead() {
+        let (book, known) = (Book::default(), known(3));
+        book.follow(&known);
+        book.heard(&host(1), vector(MAX_AUTHORS), 0, &known);
+        assert_eq!(book.vector(&host(1)).unwrap().0.len(), 3);
+        assert!(book.states(&known)[0].is_ahead);
+        book.heard(&host(1), vector(3), 0, &known);
+        assert!(!book.states(&known)[0].is_ahead);
     }
 }

@@ -14,11 +14,12 @@ use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::moment::Moment;
 
 use super::book::Histories;
+use super::conduct;
 use super::endpoint::{CMS, Digests, written};
 use super::known::KnownPeer;
 use super::peers::Asking;
 use super::state::Net;
-use super::{MERGE, RECORDS, covers, page_limit, sealing};
+use super::{MERGE, RECORDS, page_limit, sealing};
 use crate::net::http::message_of;
 use crate::net::{clock, counters};
 
@@ -64,6 +65,9 @@ fn failed(net: &Net, to: &NodeId, error: &str) -> Outcome {
 }
 
 fn peer(net: &Net, node: &NodeId) -> Result<KnownPeer, String> {
+    if net.conduct.is_shunned(node) {
+        return Err("it handed over forged records lately; see the audit log".to_owned());
+    }
     net.known().and_then(|known| known.peer(node)).ok_or_else(|| "it is no peer any more".to_owned())
 }
 
@@ -107,7 +111,7 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let answer = open(net, &peer, &body, limit, &nonce).await?;
     let middle = middle_since(sent_at);
     let Content::Sync(theirs) = answer.content else { return Err("it answered with another kind of message".to_owned()) };
-    net.book.heard(to, theirs.vector.clone(), answer.issued_at.as_millis().saturating_sub(middle));
+    net.book.heard(to, theirs.vector.clone(), answer.issued_at.as_millis().saturating_sub(middle), peer.known());
     let their_vector = theirs.vector.clone();
     let they_have_more = theirs.more;
     let came = came(&anew, &theirs.records);
@@ -119,10 +123,10 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let wanted: Vec<NodeId> = merged.wanted_anew.iter().filter(|author| !anew.contains_key(author)).cloned().collect();
     let asks_again = !wanted.is_empty();
     net.book.want_anew(to, wanted);
-    let moved = before.as_ref().is_none_or(|before| !covers(before, &their_vector));
+    let moved = before.as_ref().is_none_or(|before| !before.covers(&their_vector));
     Ok(Synced {
         taken: merged.taken,
-        more: more || they_have_more || before.is_none() && !covers(&their_vector, &merged.vector) || asks_again,
+        more: more || they_have_more || before.is_none() && !their_vector.covers(&merged.vector) || asks_again,
         progressed: merged.taken > 0 || moved || came_further || asks_again,
         equal: !more && !they_have_more && their_vector == merged.vector,
     })
@@ -190,6 +194,10 @@ pub async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize, nonce:
 async fn merge(net: &Net, peer: &KnownPeer, theirs: Sync) -> Result<Merged, String> {
     let request = Ask::Merge { from: peer.node.clone(), records: theirs.records, vector: theirs.vector, more: Some(theirs.more) };
     match net.keeper.ask(&request, MERGE).await {
+        Ok(Reply::Merged(merged)) if merged.forged => {
+            conduct::shun(net, peer);
+            Err("it handed over forged records; see the audit log, and that host's".to_owned())
+        }
         Ok(Reply::Merged(merged)) => Ok(merged),
         Ok(other) => Err(format!("the keeper did not merge: {other:?}")),
         Err(error) => Err(error.to_string()),

@@ -56,7 +56,8 @@ impl From<Box<Situation>> for Known {
         let peers = situation.peers.iter().enumerate();
         let keys = peers.clone().flat_map(|(at, peer)| peer.signing_keys.iter().map(move |key| (key.kid(), at))).collect();
         let nodes = peers.map(|(at, peer)| (peer.node.clone(), at)).collect();
-        let refused = situation.refused.iter().enumerate().map(|(at, (kid, _))| (*kid, at)).collect();
+        let refused =
+            situation.refused.iter().enumerate().flat_map(|(at, host)| host.kids.iter().map(move |kid| (*kid, at))).collect();
         Self { keys, nodes, refused, situation }
     }
 }
@@ -68,7 +69,7 @@ impl Known {
             return Who::Peer(KnownPeer { known: Arc::clone(self), index: *index });
         }
         match self.refused.get(kid) {
-            Some(index) => Who::Refused(self.situation.refused[*index].1.clone()),
+            Some(index) => Who::Refused(self.situation.refused[*index].why.clone()),
             None => Who::Stranger,
         }
     }
@@ -76,6 +77,11 @@ impl Known {
     /// A peer by its name.
     pub fn peer(self: &Arc<Self>, node: &NodeId) -> Option<KnownPeer> {
         self.nodes.get(node).map(|index| KnownPeer { known: Arc::clone(self), index: *index })
+    }
+
+    /// True for this host and its peers.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.nodes.contains_key(node) || self.mesh.as_ref().is_some_and(|identity| identity.node == *node)
     }
 
     /// True if a connection made with that key may stay.
@@ -103,5 +109,58 @@ impl KnownPeer {
     /// The situation it is of.
     pub fn known(&self) -> &Arc<Known> {
         &self.known
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use reverie_core::ipc::net::{NetSettings, Waiters};
+    use reverie_core::mesh::crypto::KemPublicKey;
+    use reverie_core::mesh::round::RoundSettings;
+
+    use super::*;
+
+    /// What a host knows that is in a mesh with these.
+    pub fn situation(peers: impl Iterator<Item = NodeId>, us: NodeId) -> Situation {
+        let signing_key = SigningPublicKey([4; 65]);
+        let kem_key = KemPublicKey(Box::new([6; 1184]));
+        let peer = |node| Peer { node, addresses: vec![], signing_keys: vec![], kem_key: None, wire: 1 };
+        Situation {
+            mesh: Some(MeshIdentity {
+                mesh: [1; 16],
+                node: us,
+                signing_key,
+                kem_key,
+                certificate_chain: vec![],
+                registered: true,
+                epoch: 1,
+            }),
+            number: 1,
+            settings: NetSettings {
+                listen: vec![],
+                max_message: 4 << 20,
+                public_stats: true,
+                max_connections: 512,
+                max_waiters: Waiters { total: 4, per_address: 2 },
+                max_wait_ms: 1000,
+                rate_per_second: 20,
+                allowed: None,
+                topology: None,
+                round: RoundSettings {
+                    slide_ms: 20,
+                    slide_max_ms: 150,
+                    anti_entropy_ms: 1000,
+                    fan_out_all: 16,
+                    back_off_max_ms: 60_000,
+                    exchange_ms: 10_000,
+                },
+            },
+            peers: peers.map(peer).collect(),
+            refused: vec![],
+            digest: [0; 32],
+            vector: Default::default(),
+            own: Default::default(),
+            tasks: vec![],
+        }
     }
 }

@@ -11,7 +11,8 @@
 //! | [`book`] | what is known of each peer |
 
 pub(super) mod book;
-pub(super) mod endpoint;
+pub(super) mod conduct;
+pub mod endpoint;
 mod exchange;
 pub(super) mod known;
 pub(super) mod peers;
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::ipc::net::Request;
-use reverie_core::mesh::vector::VersionVector;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -84,6 +84,7 @@ fn follow(net: &Arc<Net>, known: &Arc<Known>) {
     net.open.follow(known);
     net.forget_strangers(known);
     net.book.follow(known);
+    net.conduct.follow(known);
 }
 
 async fn tell(net: Arc<Net>) {
@@ -103,9 +104,4 @@ async fn tell(net: Arc<Net>) {
 /// Bytes of records in one message, so that it is not longer than `max` however badly it compresses.
 fn page_limit(max: usize) -> u32 {
     PAGE.min(u32::try_from(max / 2).unwrap_or(PAGE))
-}
-
-/// True if whoever has `ours` has all that is in `theirs`.
-fn covers(ours: &VersionVector, theirs: &VersionVector) -> bool {
-    theirs.0.iter().all(|(author, position)| ours.get(author) >= *position)
 }

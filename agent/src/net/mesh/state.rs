@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reverie_core::id::NodeId;
 use reverie_core::mesh::message::{Message, MessageError, ReplayWindow};
@@ -10,6 +11,7 @@ use reverie_crypto::aws::Aws;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::book::Book;
+use super::conduct::Conduct;
 use super::known::Known;
 use super::peers::Peers;
 use super::refusals::Refusals;
@@ -19,6 +21,8 @@ use crate::net::counters::Counters;
 use crate::net::keeper::Keeper;
 use crate::net::listener::{Open, Origin, Rates, Shares};
 
+/// Epochs begin at the wall clock; what lies so far beyond is not held against the next.
+const FAR_AHEAD: Duration = Duration::from_secs(3600);
 /// Connections begun at once.
 const DIALS: usize = 32;
 
@@ -35,6 +39,8 @@ pub struct Net {
     pub counters: Counters,
     /// What is known of peers.
     pub book: Book,
+    /// Those of them that handed over forged records.
+    pub conduct: Conduct,
     /// For the audit log.
     pub refusals: Refusals,
     /// Connections to peers.
@@ -47,6 +53,8 @@ pub struct Net {
     pub handshakes: Rates,
     /// Turns to connect: each looks up names and waits for a signature.
     pub dials: Semaphore,
+    /// Exchanges that peers began, in work.
+    pub syncs: Arc<Shares<NodeId>>,
     /// Those who wait for a client.
     pub waiters: Arc<Shares<Origin>>,
     /// What the directory named last.
@@ -77,11 +85,13 @@ impl Net {
             ops: Aws,
             counters: Counters::default(),
             book: Book::default(),
+            conduct: Conduct::default(),
             peers: Peers::default(),
             open: Arc::default(),
             rates: Rates::default(),
             handshakes: Rates::default(),
             dials: Semaphore::new(DIALS),
+            syncs: Arc::default(),
             waiters: Arc::default(),
             topology: Mutex::default(),
             rounds,
@@ -103,7 +113,10 @@ impl Net {
             return Err(MessageError::Replayed);
         }
         seen.window.take(message, clock::now())?;
-        seen.epochs.insert(message.sender.clone(), message.epoch);
+        // One far ahead would mute the host that comes back with a right one.
+        if message.epoch <= clock::now().after(FAR_AHEAD).as_millis().unsigned_abs() {
+            seen.epochs.insert(message.sender.clone(), message.epoch);
+        }
         Ok(())
     }
 

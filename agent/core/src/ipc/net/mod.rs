@@ -18,7 +18,7 @@ use crate::mesh::join::request::JoinRequest;
 use crate::mesh::vector::{Position, VersionVector};
 
 pub use report::{Metrics, PeerState, RequestCount, Stats, Topology};
-pub use situation::{MeshIdentity, NetSettings, Peer, Situation, TopologySettings, Waiters};
+pub use situation::{MeshIdentity, NetSettings, Peer, RefusedHost, Situation, TopologySettings, Waiters};
 pub use task::{Task, TaskKind};
 
 /// A digest of records.
@@ -83,6 +83,8 @@ pub enum Request {
     WrappingKey {
         /// Who, by its word.
         node: NodeId,
+        /// Whose pinned key the connection was made with.
+        caller: Option<NodeId>,
         /// The asker's, repeated inside the envelope.
         nonce: Option<[u8; 16]>,
     },
@@ -147,7 +149,7 @@ pub enum Request {
         /// Why.
         reason: String,
     },
-    /// Peers as net sees them, for `mesh peers` and metrics. Sent when they change, at most once a second.
+    /// Peers as net sees them, those that changed since they were told last; at most once a second.
     Peers(Vec<PeerState>),
     /// What net counts, for `/metrics`. Sent every few seconds.
     Metrics(Metrics),
@@ -275,6 +277,8 @@ pub struct Merged {
     pub taken: u32,
     /// Refused, with why; the first few.
     pub refused: Vec<String>,
+    /// A signature among them does not hold. No healthy host passes on such a record: it verifies what it takes.
+    pub forged: bool,
     /// Authors whose full history is wanted anew: theirs has a floor above what we had, or histories differ.
     pub wanted_anew: Vec<NodeId>,
     /// Digest and vector afterwards.

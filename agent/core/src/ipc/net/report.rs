@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::mesh::round::Liveness;
-use crate::mesh::vector::VersionVector;
+use crate::mesh::vector::{Position, VersionVector};
 use crate::moment::Moment;
 
 /// What the directory says of the topology.
@@ -39,8 +39,12 @@ pub struct PeerState {
     pub failures: u32,
     /// Why the last one failed.
     pub last_error: Option<String>,
-    /// What it has, by its word.
-    pub vector: Option<VersionVector>,
+    /// How far it has this host's own records, by its word; none before it said anything.
+    pub acknowledged: Option<Position>,
+    /// By its word it has all that we have.
+    pub in_sync: bool,
+    /// By its word it has something that we lack.
+    pub is_ahead: bool,
     /// Our epoch in which its digest was found equal to ours last.
     pub agreed_in: Option<u64>,
 }
@@ -58,9 +62,17 @@ impl PeerState {
             round_trip_ms: None,
             failures: 0,
             last_error: None,
-            vector: None,
+            acknowledged: None,
+            in_sync: false,
+            is_ahead: false,
             agreed_in: None,
         }
+    }
+
+    /// Compares what it has, by its word, with what we have.
+    pub fn compare(&mut self, theirs: &VersionVector, us: &NodeId, ours: &VersionVector) {
+        self.acknowledged = Some(theirs.get(us));
+        (self.in_sync, self.is_ahead) = (theirs.covers(ours), !ours.covers(theirs));
     }
 }
 

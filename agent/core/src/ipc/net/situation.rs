@@ -21,8 +21,8 @@ pub struct Situation {
     pub settings: NetSettings,
     /// Those whom we may speak with: in the view, not evicted, and on the allowlist.
     pub peers: Vec<Peer>,
-    /// Known keys that are refused, with why, so that a refusal can say so.
-    pub refused: Vec<(Kid, String)>,
+    /// Hosts that are refused though their keys are known.
+    pub refused: Vec<RefusedHost>,
     /// Digest of our set.
     pub digest: Digest,
     /// What we have.
@@ -31,6 +31,15 @@ pub struct Situation {
     pub own: Position,
     /// Things to do, each once; reported by number.
     pub tasks: Vec<Task>,
+}
+
+/// A host that we do not speak with, so that a refusal can say why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedHost {
+    /// Its keys.
+    pub kids: Vec<Kid>,
+    /// Why.
+    pub why: String,
 }
 
 /// Who we are in the mesh.

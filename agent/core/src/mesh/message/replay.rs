@@ -14,6 +14,8 @@ const PER_SENDER: usize = 1024;
 pub struct ReplayWindow {
     /// Nothing issued before is taken: what was seen by then is not known.
     since: Moment,
+    /// When quiet senders are forgotten next.
+    sweep: Moment,
     senders: BTreeMap<NodeId, Sender>,
 }
 
@@ -24,10 +26,21 @@ struct Sender {
     floor: Option<Moment>,
 }
 
+impl Sender {
+    /// Forgets what is refused by its age; false if nothing is left.
+    fn forget(&mut self, stale: Moment) -> bool {
+        if self.seen.first().is_some_and(|(at, _)| *at < stale) {
+            self.seen = self.seen.split_off(&(stale, [0; 16]));
+        }
+        self.floor = self.floor.filter(|floor| *floor >= stale);
+        !self.seen.is_empty() || self.floor.is_some()
+    }
+}
+
 impl ReplayWindow {
     /// A window that knows what was seen from `since` on: the start of the process.
     pub fn new(since: Moment) -> Self {
-        Self { since, senders: BTreeMap::new() }
+        Self { since, sweep: since.after(MAX_AGE), senders: BTreeMap::new() }
     }
 
     /// Takes a message once. It must have been read by [`Message::unpack`], so that it is neither stale nor far ahead.
@@ -36,12 +49,13 @@ impl ReplayWindow {
         if message.issued_at < self.since.max(stale) {
             return Err(MessageError::Replayed);
         }
-        self.senders.retain(|_, sender| {
-            sender.seen = sender.seen.split_off(&(stale, [0; 16]));
-            sender.floor = sender.floor.filter(|floor| *floor >= stale);
-            !sender.seen.is_empty() || sender.floor.is_some()
-        });
+        // Now and then, so that a message costs no walk over all hosts.
+        if now >= self.sweep || self.sweep > now.after(MAX_AGE) {
+            self.sweep = now.after(MAX_AGE);
+            self.senders.retain(|_, sender| sender.forget(stale));
+        }
         let sender = self.senders.entry(message.sender.clone()).or_insert_with(|| Sender { seen: BTreeSet::new(), floor: None });
+        sender.forget(stale);
         if sender.floor.is_some_and(|floor| message.issued_at <= floor) {
             return Err(MessageError::Replayed);
         }

@@ -126,6 +126,15 @@ impl Keys {
         known.authority || !parsed.fields().is_ok_and(is_for_authorities)
     }
 
+    /// Notes the keys that a verified record introduces, as taking it would: so a message is verified before any of it is taken.
+    pub fn learn(&mut self, verified: &Verified) {
+        if let Ok(fields) = verified.parsed().fields()
+            && let Some(grant) = Grant::of(&fields)
+        {
+            self.note(fields.kid, grant);
+        }
+    }
+
     /// Verifies a record's signature.
     pub fn verify(&self, parsed: Parsed, operations: &dyn PublicOperations) -> Result<Verified, Refusal> {
         let key = self.find(parsed.author(), parsed.kid()).ok_or(Refusal::UnknownKey)?;

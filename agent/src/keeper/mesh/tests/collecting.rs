@@ -8,7 +8,9 @@ use crate::keeper::mesh::collecting::collect;
 /// What `at` knows of a host that it agrees with.
 fn word_of(agent: &Agent, at: &Agent) -> PeerState {
     let epoch = at.mesh.read().core.as_ref().unwrap().author.position().epoch;
-    PeerState { vector: Some(agent.mesh.vector()), agreed_in: Some(epoch), ..PeerState::new(agent.host.node_id.clone()) }
+    let mut state = PeerState { agreed_in: Some(epoch), ..PeerState::new(agent.host.node_id.clone()) };
+    state.compare(&agent.mesh.vector(), &at.host.node_id, &at.mesh.vector());
+    state
 }
 
 fn standing(agent: &Agent) -> usize {

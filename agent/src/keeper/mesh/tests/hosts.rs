@@ -126,7 +126,7 @@ impl Hosts {
             }
             TaskKind::PullWrappingKey { from, nonce } => {
                 let node = agent.host.node_id.clone();
-                find(from.as_str())?.ask(Request::WrappingKey { node, nonce: Some(*nonce) }).await
+                find(from.as_str())?.ask(Request::WrappingKey { caller: Some(node.clone()), node, nonce: Some(*nonce) }).await
             }
             TaskKind::JoinByKerberos { .. } => return Err("no KDC here".to_owned()),
             TaskKind::Disconnect { .. } | TaskKind::RetryNow => return Ok(vec![]),
@@ -145,8 +145,8 @@ impl Hosts {
         other.pull(one).await;
         for (at, of) in [(one, other), (other, one)] {
             let epoch = at.mesh.read().core.as_ref().map(|core| core.author.position().epoch);
-            let vector = Some(of.mesh.vector());
-            let state = PeerState { state: Liveness::Alive, vector, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
+            let mut state = PeerState { state: Liveness::Alive, agreed_in: epoch, ..PeerState::new(of.host.node_id.clone()) };
+            state.compare(&of.mesh.vector(), &at.host.node_id, &at.mesh.vector());
             at.ask(Request::Peers(vec![state])).await;
         }
     }

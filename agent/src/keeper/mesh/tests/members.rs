@@ -101,7 +101,7 @@ async fn a_host_that_was_put_out_gets_nothing_more_and_cannot_undo_it() {
     evict(&founder, "b").await;
     assert_ne!(before, founder.digest());
     assert_eq!(refused(founder.ask(renewal_of(&member, "a").await).await).0, 403);
-    assert_eq!(refused(founder.ask(Request::WrappingKey { node: node("b"), nonce: None }).await).0, 403);
+    assert_eq!(refused(founder.ask(Request::WrappingKey { node: node("b"), caller: None, nonce: None }).await).0, 403);
     // It writes on, before it hears of it: void.
     let seen = |at: &Agent| at.mesh.look(|view| view.get(Collection::Lockouts, "late/b.example.org").is_some()).unwrap();
     let late = Draft { collection: Collection::Lockouts, key: "late/b.example.org".to_owned(), value: Some(vec![0xa0]) };

@@ -51,6 +51,40 @@ async fn a_hostile_net_forges_nothing() {
 }
 
 #[tokio::test]
+async fn records_are_taken_whole_with_the_keys_that_the_same_message_introduces() {
+    let (directory, founder, _) = two().await;
+    let late = Agent::open(&directory.path().join("c"), "c").await;
+    founder.admit(&late, Standing::Member).await;
+    let own = Draft::put(Collection::Lockouts, "u/c.example.org", &0u8).unwrap();
+    write(&late, vec![own], Change::default()).await.unwrap();
+    // A host that knows the founder's key alone.
+    let other = Agent::open(&directory.path().join("d"), "d").await;
+    founder.admit(&other, Standing::Member).await;
+    let (records, _, _) = late.mesh.records(&VersionVector::default(), 4 << 20);
+    let merged = other.merge(&late, records).await;
+    assert_eq!((merged.refused, merged.forged), (vec![], false));
+    let (ours, theirs) = (other.mesh.vector(), late.mesh.vector());
+    assert!(theirs.0.iter().all(|(author, position)| ours.get(author) >= *position));
+}
+
+#[tokio::test]
+async fn who_hands_over_a_forged_record_is_told_apart_from_who_is_only_ahead() {
+    let (directory, founder, member) = two().await;
+    founder.put_client("app").await;
+    let (records, _, _) = founder.mesh.records(&member.mesh.vector(), 1 << 20);
+    let mut forged = records[0].clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    assert!(member.merge(&founder, vec![forged]).await.forged);
+    // By a key that the receiver does not know yet: it comes again.
+    let stranger = Agent::open(&directory.path().join("x"), "x").await;
+    stranger.found().await;
+    let (strange, _, _) = stranger.mesh.records(&VersionVector::default(), 1 << 20);
+    let merged = member.merge(&founder, strange).await;
+    assert!(!merged.forged && !merged.refused.is_empty());
+}
+
+#[tokio::test]
 async fn a_bad_signature_beside_a_good_one_over_the_same_statement_is_not_stored() {
     let (directory, founder, member) = two().await;
     founder.put_client("app").await;

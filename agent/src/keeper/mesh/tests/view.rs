@@ -51,7 +51,7 @@ async fn a_host_that_is_not_on_the_list_is_refused_and_its_records_are_merged_al
     let situation = situation_of(&founder, |situation| situation.mesh.is_some()).await;
     assert!(situation.peers.is_empty());
     let kid = member.mesh.keys().unwrap().current.kid();
-    let why = situation.refused.iter().find(|(refused, _)| *refused == kid).map(|(_, why)| why.as_str());
+    let why = situation.refused.iter().find(|host| host.kids.contains(&kid)).map(|host| host.why.as_str());
     assert_eq!(why, Some("b.example.org is neither in allowed_node_ids nor in the topology"));
     let said = crate::keeper::mesh::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
     write(&member, vec![said], Change::default()).await.unwrap();

@@ -60,7 +60,10 @@ async fn an_eviction_makes_a_new_version_that_the_evicted_cannot_have() {
 async fn only_a_host_of_the_mesh_is_given_the_key_and_not_too_often() {
     let hosts = Hosts::new();
     let (founder, _member) = hosts.two().await;
-    let ask = |name: &str| founder.ask(Request::WrappingKey { node: node(name), nonce: Some([1; 16]) });
+    let by = |name: &str, caller: Option<&str>| {
+        founder.ask(Request::WrappingKey { node: node(name), caller: caller.map(node), nonce: Some([1; 16]) })
+    };
+    let ask = |name: &str| by(name, None);
     let reply = ask("c").await;
     assert!(matches!(reply, Reply::Refused { status: 404, .. }), "{reply:?}");
     let mut last = ask("b").await;
@@ -69,6 +72,12 @@ async fn only_a_host_of_the_mesh_is_given_the_key_and_not_too_often() {
         last = ask("b").await;
     }
     assert!(matches!(last, Reply::Refused { status: 429, .. }), "{last:?}");
+    // Whoever asks in its name, be it another member, does not keep it from the key itself.
+    let another = by("b", Some("a")).await;
+    assert!(matches!(another, Reply::Refused { status: 429, .. }), "{another:?}");
+    let itself = by("b", Some("b")).await;
+    assert!(matches!(itself, Reply::Sealable { .. }), "{itself:?}");
+    assert!(founder.audit().matches("wrapping-key-served").count() < 8, "strangers fill the log");
 }
 
 #[tokio::test]
@@ -83,7 +92,7 @@ async fn a_host_that_is_not_on_the_list_is_not_given_the_key() {
     crate::keeper::mesh::initiation::init(&founder, Default::default(), Actor::Agent).await.unwrap();
     let member = hosts.start("b", "b").await;
     founder.admit(&member, Standing::Member).await;
-    let reply = founder.ask(Request::WrappingKey { node: node("b"), nonce: None }).await;
+    let reply = founder.ask(Request::WrappingKey { node: node("b"), caller: None, nonce: None }).await;
     assert!(matches!(reply, Reply::Refused { status: 403, .. }), "{reply:?}");
 }
 
@@ -92,7 +101,7 @@ async fn the_key_opens_for_its_recipient_and_its_question_alone() {
     let hosts = Hosts::new();
     let (founder, member) = hosts.two().await;
     let mesh = founder.mesh.id().unwrap();
-    let reply = founder.ask(Request::WrappingKey { node: node("b"), nonce: Some([5; 16]) }).await;
+    let reply = founder.ask(Request::WrappingKey { node: node("b"), caller: None, nonce: Some([5; 16]) }).await;
     let Reply::Sealable { recipient, payload } = reply else { panic!("{reply:?}") };
     assert_eq!(recipient, member.mesh.keys().unwrap().current.public().1);
     let (b, c) = (node("b"), node("c"));
@@ -127,6 +136,33 @@ async fn a_key_that_the_mesh_does_not_name_is_not_taken() {
     let to = member.mesh.keys().unwrap().current.kem.public_key().clone();
     for forged in [WrappingKey { version: 1, key: [9; 32] }, WrappingKey { version: 2, key: [9; 32] }] {
         let sealed = seal(&Aws, &forged, &to, occasion).unwrap();
-        assert!(wrapping::opened(&member, &[sealed], occasion).is_err(), "version {}", forged.version);
+        assert_eq!(wrapping::opened(&member, &[sealed], occasion).unwrap(), [], "version {}", forged.version);
     }
+}
+
+#[tokio::test]
+async fn many_evictions_in_a_row_lose_no_version_that_a_live_host_lacks() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    say_versions(&hosts, &founder, &member).await;
+    for version in 2..10 {
+        assert_eq!(wrapping::rotate(&founder, Actor::Agent).await.unwrap(), version);
+        wrapping::drop_old(&founder).await.unwrap();
+    }
+    assert_eq!(versions(&founder), [9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    say_versions(&hosts, &founder, &member).await;
+    hosts.while_carrying(&member, &[&founder], wrapping::pull(&member, 9, 0)).await.unwrap();
+    assert_eq!(versions(&member), versions(&founder));
+}
+
+#[tokio::test]
+async fn a_version_that_the_asker_has_not_heard_of_does_not_cost_it_the_others() {
+    let hosts = Hosts::new();
+    let (founder, member) = hosts.two().await;
+    wrapping::rotate(&founder, Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &member).await;
+    wrapping::rotate(&founder, Actor::Agent).await.unwrap();
+    assert_eq!(wrapping::lacking(&member), Some(2));
+    hosts.while_carrying(&member, &[&founder], wrapping::pull_from(&member, &node("a"))).await.unwrap();
+    assert_eq!(versions(&member), [2, 1]);
 }

@@ -1,8 +1,10 @@
 //! Who asks, by the key of its handshake.
 
+use std::sync::Arc;
+
 use reverie_core::ipc::net::Reply;
 
-use super::super::known::{KnownPeer, Who};
+use super::super::known::{Known, KnownPeer, Who};
 use super::super::state::Net;
 use crate::net::http::{Caller, Refusal};
 use crate::net::listener::Origin;
@@ -18,6 +20,15 @@ pub fn limit(net: &Net, caller: &Caller) -> Result<(), Refusal> {
     match net.rates.admit(Origin::from(caller.address.ip()), known.settings.rate_per_second) {
         true => Ok(()),
         false => Err(Refusal::too_many("too many requests from this address; slow down")),
+    }
+}
+
+/// Whose pinned key the handshake proved, if anyone's.
+pub fn pinned(known: &Arc<Known>, caller: &Caller) -> Option<KnownPeer> {
+    let key = caller.secured.key.as_ref()?;
+    match known.who(&key.kid()) {
+        Who::Peer(peer) if peer.key(&key.kid()) == Some(key) => Some(peer),
+        _ => None,
     }
 }
 
@@ -54,6 +65,8 @@ pub fn not_ready() -> Refusal {
 /// What the keeper said in place of an answer.
 pub fn otherwise(reply: Reply) -> Refusal {
     match reply {
+        Reply::Refused { status: 429, message } => Refusal::too_many(message),
+        Reply::Refused { status: 503, message } => Refusal::busy(message),
         Reply::Refused { status, message } => {
             let error = match status {
                 400 => "malformed",
@@ -62,8 +75,6 @@ pub fn otherwise(reply: Reply) -> Refusal {
                 404 => "not_found",
                 409 => "conflict",
                 413 => "too_large",
-                429 => "too_many",
-                503 => "unavailable",
                 _ => "refused",
             };
             Refusal::new(status, error, message)

@@ -118,7 +118,7 @@ async fn answer(
     match endpoint {
         Endpoint::Sync => sync::answer(net, caller, request).await,
         Endpoint::KemInfo => kem_info::answer(net),
-        Endpoint::WrappingKey => wrapping_key::answer(net, &request).await,
+        Endpoint::WrappingKey => wrapping_key::answer(net, caller, &request).await,
         Endpoint::RegisterKem => register_kem::answer(net, caller, request).await,
         Endpoint::Stats => stats::answer(net, caller).await,
         Endpoint::AwaitClient => await_client::answer(net, caller, &request).await,

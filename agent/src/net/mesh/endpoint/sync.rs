@@ -10,15 +10,19 @@ use reverie_core::mesh::envelope;
 use reverie_core::mesh::message::{Content, Expected, Message, Sync};
 use reverie_core::mesh::round::Inbound;
 
+use super::super::conduct;
 use super::super::known::KnownPeer;
 use super::super::rounds::Event;
 use super::super::sealing::{self, SealingError};
 use super::super::state::Net;
-use super::super::{MERGE, RECORDS, covers, page_limit};
+use super::super::{MERGE, RECORDS, page_limit};
 use super::{CMS, gate};
 use crate::net::http::{Answer, Caller, Refusal, content_type, read};
 use crate::net::{clock, counters};
 
+/// Exchanges in work: all together, and of one peer. Each may be a message of megabytes and its records; a healthy peer begins
+/// the next when the last has ended, or was given up.
+const AT_ONCE: (u32, u32) = (64, 2);
 /// For the whole body.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -27,6 +31,12 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     if content_type(request.headers()) != CMS {
         return Err(Refusal::media(CMS));
     }
+    if net.conduct.is_shunned(&peer.node) {
+        return Err(Refusal::too_many("this host handed over forged records; it is left alone for a minute"));
+    }
+    let turn = net.syncs.take(peer.node.clone(), AT_ONCE.0, AT_ONCE.1);
+    let _turn =
+        turn.ok_or_else(|| Refusal::busy("too many exchanges are in work; wait for their answers, then send the next"))?;
     let limit = peer.known().settings.max_message as usize;
     let body = read(request.into_body(), limit, BODY).await?;
     counters::add(&net.counters.bytes_received, body.len() as u64);
@@ -36,7 +46,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
         return Err(Refusal::malformed("the message is no exchange of records; POST it to /api/mesh/join"));
     };
     let offset = message.issued_at.as_millis().saturating_sub(clock::now().as_millis());
-    net.book.heard(&peer.node, sync.vector.clone(), offset);
+    net.book.heard(&peer.node, sync.vector.clone(), offset, peer.known());
 
     let theirs = sync.vector.clone();
     let merged = merge(net, &peer, sync.records, sync.vector).await?;
@@ -52,7 +62,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     let asked_before = net.book.anew(&peer.node);
     let asks = merged.wanted_anew.iter().any(|author| !asked_before.contains_key(author));
     net.book.want_anew(&peer.node, merged.wanted_anew.iter().cloned());
-    let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && covers(&merged.vector, &theirs), asks };
+    let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && merged.vector.covers(&theirs), asks };
     let reply = Sync {
         is_delta,
         request_delta_since: Some(merged.vector.clone()),
@@ -91,6 +101,10 @@ async fn merge(
 ) -> Result<Merged, Refusal> {
     let request = Ask::Merge { from: peer.node.clone(), records, vector, more: None };
     match net.keeper.ask(&request, MERGE).await {
+        Ok(Reply::Merged(merged)) if merged.forged => {
+            conduct::shun(net, peer);
+            Err(Refusal::malformed("a record's signature does not hold; look at the audit logs of both hosts"))
+        }
         Ok(Reply::Merged(merged)) => {
             counters::add(&net.counters.records_taken, merged.taken.into());
             Ok(merged)

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::super::sealing;
 use super::super::state::Net;
 use super::{CMS, gate};
-use crate::net::http::{Answer, Refusal};
+use crate::net::http::{Answer, Caller, Refusal};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Both names of the header: the seed's, and ours.
@@ -20,11 +20,12 @@ pub const NODE_ID: [&str; 2] = ["x-ahdapa-node-id", "x-reverie-node-id"];
 /// 32 hexadecimal digits, found again in the answer.
 pub const NONCE: &str = "x-reverie-nonce";
 
-pub async fn answer(net: &Net, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> Result<Answer, Refusal> {
     let known = net.known().ok_or_else(gate::not_ready)?;
     let identity = known.identity()?;
     let (node, nonce) = (asker(request)?, nonce(request)?);
-    let asked = net.keeper.ask(&Ask::WrappingKey { node: node.clone(), nonce }, DEADLINE).await;
+    let caller = gate::pinned(&known, caller).map(|peer| peer.node.clone());
+    let asked = net.keeper.ask(&Ask::WrappingKey { node: node.clone(), caller, nonce }, DEADLINE).await;
     let (recipient, payload) = match asked.map_err(Refusal::unavailable)? {
         Reply::Sealable { recipient, payload } => (recipient, Zeroizing::new(payload)),
         other => return Err(gate::otherwise(other)),
