@@ -4,7 +4,7 @@
 #   tests/python.sh DIR
 set -euo pipefail
 [ $# = 1 ] || { echo "usage: tests/python.sh DIR" >&2; exit 64; }
-packages=(cryptography==50.0.2 pyOpenSSL==26.4.0 cbor2==6.3.0 zstandard==0.25.0 pyasn1==0.6.5 pyasn1-alt-modules==0.4.10)
+packages=(cryptography==50.0.2 pyOpenSSL==26.4.0 cbor2==6.3.0 zstandard==0.25.0 pyasn1==0.6.5 pyasn1-alt-modules==0.4.10 pycddl==0.6.4)
 dir=$(mkdir -p "$1" && readlink -f "$1")
 
 exec 9>"$dir/lock"

@@ -81,6 +81,8 @@ def sync_gives_every_record_with_its_authors_signature():
     for record in records:
         if cbor2.loads(record)[0][2] == host.server_node:
             wire.verify(record, host.server)
+    collections = {wire.fits_the_schema(record) for record in records}
+    assert {"nodes", "admissions", "bundles", "intermediates", "crls"} <= collections, collections
 
 
 @test

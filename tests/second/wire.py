@@ -1,9 +1,13 @@
 """Messages and records, as docs/protocol/mesh.md says."""
+import functools
 import hashlib
 import os
+import pathlib
+import re
 import time
 
 import cbor2
+import pycddl
 import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -75,3 +79,23 @@ def verify(record, public):
     der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
     public.verify(der, b"reverie-record-v1" + cbor2.dumps(statement), ec.ECDSA(hashes.SHA256()))
     return statement
+
+
+CDDL = (pathlib.Path(__file__).parents[2] / "docs/protocol/mesh.cddl").read_text()
+COLLECTIONS = {int(number): name for number, name in re.findall(r"(\d+) +([a-z_]+)(?:/|,|:)", CDDL)}
+
+
+@functools.cache
+def schema(rule):
+    return pycddl.Schema(f"start = {rule}\n{CDDL}")
+
+
+def fits_the_schema(record):
+    """The collection of a record, all of which reads as the protocol's schema says."""
+    schema("record").validate_cbor(record)
+    statement = cbor2.loads(record)[0]
+    schema("statement").validate_cbor(cbor2.dumps(statement))
+    name = COLLECTIONS[statement[0]]
+    if len(statement) == 9:
+        schema(name).validate_cbor(statement[8])
+    return name
