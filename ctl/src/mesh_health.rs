@@ -122,6 +122,10 @@ fn state(status: &MeshStatus) -> Option<Ailment> {
             "another copy of this host wrote on: this one was restored or copied, and has stopped writing",
             "switch the other copy off, then: agentctl mesh resume",
         ),
+        "refused" => (
+            "an authority refuses this host: it was put out, and hears nothing of the mesh any more",
+            "on an authority: agentctl mesh readmit NODE; here: agentctl mesh join",
+        ),
         _ => return None,
     };
     let advice = status.advice.clone().unwrap_or_else(|| default.to_owned());

@@ -11,7 +11,7 @@ fn with_clocks() -> (Mesh, Vec<Clock>) {
     let clocks = (1..=3).map(|number| follows_a_file(&mut mesh.host_mut(number).agent)).collect();
     (1..=3).for_each(|number| Host::launch(mesh.host_mut(number)));
     (1..=3).for_each(|number| Host::wait_until_ready(mesh.host_mut(number)));
-    mesh.host(1).agent.admin_post("/api/admin/mesh/init", &json!({})).ok();
+    mesh.found();
     mesh.join(2, 1);
     mesh.join(3, 1);
     mesh.agree();

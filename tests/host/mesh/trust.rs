@@ -73,7 +73,7 @@ fn a_second_authority_takes_over_when_the_first_is_lost_as_root() {
     for number in 1..=4 {
         mesh.host_mut(number).wait_until_ready();
     }
-    mesh.host(1).agent.admin_post("/api/admin/mesh/init", &json!({})).ok();
+    mesh.found();
     mesh.join(2, 1);
     mesh.join(3, 1);
     mesh.agree_within(&[1, 2, 3], Duration::from_secs(20));

@@ -14,6 +14,8 @@ pub use namespace::Namespace;
 use serde_json::Value;
 pub use switch::{Link, Switch};
 
+use crate::programs::wait_until;
+
 /// The trust domain of every test.
 pub const TRUST_DOMAIN: &str = "mesh.test";
 /// Where every host listens.
@@ -55,12 +57,19 @@ impl Mesh {
         let mut mesh = Self::new(count, configuration);
         mesh.hosts.iter_mut().for_each(Host::launch);
         mesh.hosts.iter_mut().for_each(Host::wait_until_ready);
-        mesh.host(1).agent.admin_post("/api/admin/mesh/init", &serde_json::json!({})).ok();
+        mesh.found();
         for number in 2..=count {
             mesh.join(number, 1);
         }
         mesh.agree();
         mesh
+    }
+
+    /// Has the first host found a mesh; others can reach it then.
+    pub fn found(&self) {
+        let founder = self.host(1);
+        founder.agent.admin_post("/api/admin/mesh/init", &serde_json::json!({})).ok();
+        wait_until("the founder listens", 20, || founder.fetch(1, "/api/gossip/stats", 2).0 == 200);
     }
 
     /// How many hosts there are.

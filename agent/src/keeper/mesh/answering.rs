@@ -12,7 +12,7 @@ use reverie_core::mesh::collection::Collection;
 use reverie_core::mesh::view::View;
 
 use super::merging::{self, Handed};
-use super::{Keeper, MeshError, clients, clock, inviting, joining, kerberos, renewal, topology, wrapping};
+use super::{Keeper, MeshError, clients, clock, inviting, joining, kerberos, renewal, status, topology, wrapping};
 use crate::keeper::local::denials;
 
 /// How long net waits for a situation, at most.
@@ -151,6 +151,7 @@ fn heard_of_peers(keeper: &Keeper, peers: Vec<PeerState>) {
     // Whoever net may make up, it is only hosts that are in.
     known.retain(|node, _| others.contains(node));
     drop(known);
+    status::note_refusal(keeper);
     super::metrics::note_lag(keeper);
 }
 

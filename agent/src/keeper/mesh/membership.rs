@@ -8,6 +8,7 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca;
 use reverie_core::id::NodeId;
+use reverie_core::ipc::net::PeerState;
 use reverie_core::mesh::collection::{Collection, Eviction, IssuingLimits, Revocation, Standing, key};
 use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::membership::{self, Refusal};
@@ -255,7 +256,7 @@ async fn say_goodbye(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// Waits until a peer has our last record, by its word. With nobody else in the mesh there is nobody to tell.
+/// Waits until a peer has our last record, by its word, or refuses us: it heard, and dropped the connection with its answer. With nobody else in the mesh there is nobody to tell.
 async fn was_heard(keeper: &Keeper) -> bool {
     let us = &keeper.host.node_id;
     let own = keeper.mesh.vector().get(us);
@@ -265,8 +266,8 @@ async fn was_heard(keeper: &Keeper) -> bool {
     }
     let heard = async {
         loop {
-            let peers = keeper.mesh.peers().values().any(|peer| peer.acknowledged.is_some_and(|has| has >= own));
-            if peers {
+            let heard = |peer: &PeerState| peer.refuses.is_some() || peer.acknowledged.is_some_and(|has| has >= own);
+            if keeper.mesh.peers().values().any(heard) {
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -1,7 +1,10 @@
 //! The mesh as this host sees it, for administrators.
 
+use std::collections::BTreeMap;
+
 use reverie_core::api::mesh::{HostStatus, MeshStatus};
 use reverie_core::ca;
+use reverie_core::id::NodeId;
 use reverie_core::ipc::net::PeerState;
 use reverie_core::mesh::collection::Standing;
 use reverie_core::mesh::round::Liveness;
@@ -11,6 +14,9 @@ use x509_parser::prelude::FromDer;
 
 use super::admission::Admission;
 use super::{Keeper, MeshState, clock, wrapping};
+
+/// Subject of the alarm that an authority refuses this host.
+const REFUSED: &str = "mesh, refused";
 
 /// Hosts and collections as they are now.
 pub fn status(keeper: &Keeper) -> MeshStatus {
@@ -54,6 +60,9 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     status.counts = view.counts().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     status.held_back = view.held_back().into_iter().map(|(node, count)| (node.to_string(), count)).collect();
     status.newest_wrapping_key = view.wrapping_key().map(|key| key.version);
+    if let Some(why) = refused(state, &view, &peers) {
+        (status.state, status.advice) = ("refused".to_owned(), Some(why));
+    }
     let ends = intermediate_ends_of(&view);
     status.hosts = view
         .hosts()
@@ -75,6 +84,27 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
         })
         .collect();
     status
+}
+
+/// What an authority says that lets this host take no part though our records do not say so: a host that is out hears nothing
+/// more. For people; nothing follows from it, since it may be the authority that is behind.
+fn refused(state: MeshState, view: &View<'_>, peers: &BTreeMap<NodeId, PeerState>) -> Option<String> {
+    let authorities = || view.authorities().into_iter().filter_map(|node| peers.get(node));
+    let (by, why) = authorities().find_map(|peer| Some((&peer.node, peer.refuses.as_ref()?)))?;
+    let out = matches!(state, MeshState::Member | MeshState::Authority);
+    out.then(|| {
+        format!("{by}, an authority, lets this host take no part: {why}; ask there, `agentctl mesh readmit` lets it in again")
+    })
+}
+
+/// Raises or clears the alarm on that.
+pub(super) fn note_refusal(keeper: &Keeper) {
+    let state = keeper.mesh.state();
+    let peers = keeper.mesh.peers().clone();
+    match keeper.mesh.look(|view| refused(state, view, &peers)).flatten() {
+        Some(why) => keeper.alarms.raise(REFUSED, why),
+        None => keeper.alarms.clear(REFUSED),
+    }
 }
 
 fn advice(state: MeshState) -> Option<&'static str> {

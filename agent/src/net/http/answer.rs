@@ -137,6 +137,12 @@ impl From<Refusal> for Answer {
     }
 }
 
+/// Why another host says that this one may take no part, if that is what its refusal says.
+pub fn not_admitted(status: u16, body: &[u8]) -> Option<String> {
+    let said: Said = serde_json::from_slice(body).ok()?;
+    (status == 403 && said.error == "not_admitted").then(|| message_of(body)).flatten()
+}
+
 /// What another host's refusal says, shortened and made safe to show.
 pub fn message_of(body: &[u8]) -> Option<String> {
     let said: Said = serde_json::from_slice(body).ok()?;

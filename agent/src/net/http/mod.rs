@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::net::tls::Secured;
 
-pub use answer::{Answer, Refusal, message_of};
+pub use answer::{Answer, Refusal, message_of, not_admitted};
 pub use body::{content_type, read, read_response};
 
 /// The largest request head, in bytes.

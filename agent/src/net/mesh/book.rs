@@ -114,7 +114,7 @@ impl Book {
         self.note(node, |Entry { state: entry, .. }| {
             entry.last_sync = Some(clock::now());
             entry.round_trip_ms = u32::try_from(round_trip.as_millis()).ok();
-            (entry.failures, entry.last_error) = (0, None);
+            (entry.failures, entry.last_error, entry.refuses) = (0, None, None);
             entry.address = address.or(entry.address.take());
         });
     }
@@ -134,6 +134,11 @@ impl Book {
             entry.failures = entry.failures.saturating_add(1);
             entry.last_error = Some(error);
         });
+    }
+
+    /// It says that this host takes no part, or something else was wrong.
+    pub fn refuses(&self, node: &NodeId, why: Option<String>) {
+        self.note(node, |entry| entry.state.refuses = why);
     }
 
     /// By the membership protocol.

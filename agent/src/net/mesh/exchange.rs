@@ -20,7 +20,7 @@ use super::known::KnownPeer;
 use super::peers::Asking;
 use super::state::Net;
 use super::{MERGE, RECORDS, page_limit, sealing};
-use crate::net::http::message_of;
+use crate::net::http::{message_of, not_admitted};
 use crate::net::{clock, counters};
 
 /// Bytes of an answer to a probe, the summary of some thousand authors included.
@@ -104,6 +104,7 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let sent_at = clock::now();
     let (status, body) = net.peers.ask(net, &peer, Asking::post("/api/gossip/sync", CMS, message, limit)).await?;
     if status != 200 {
+        net.book.refuses(to, not_admitted(status, &body));
         return Err(refused(status, &body));
     }
     counters::add(&net.counters.records_sent, records_sent as u64);
@@ -232,6 +233,7 @@ async fn try_probe(net: &Arc<Net>, to: &NodeId) -> Result<bool, String> {
 async fn digests(net: &Net, peer: &KnownPeer, path: &str) -> Result<Digests, String> {
     let (status, body) = net.peers.ask(net, peer, Asking::get(path, MAX_DIGESTS)).await?;
     if status != 200 {
+        net.book.refuses(&peer.node, not_admitted(status, &body));
         return Err(refused(status, &body));
     }
     serde_json::from_slice(&body).map_err(|error| format!("its digest cannot be read ({error})"))

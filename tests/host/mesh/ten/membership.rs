@@ -52,6 +52,10 @@ pub(super) fn a_host_that_is_put_out_is_refused_everywhere(mesh: &mut Mesh) {
     // It hears nothing more.
     write(mesh, 1, "not-for-ten", &[2, 3, 4, 5, 6, 7, 8], Duration::from_secs(10));
     assert!(!mesh.host(10).awaits_client("not-for-ten", 2), "what is said after its eviction does not reach it");
+    // It is told that it is refused, and says so.
+    wait_until("it knows that it is out", 20, || mesh.host(10).status()["state"] == "refused");
+    let said = mesh.host(10).agent.ctl_ok(&["mesh", "status"]);
+    assert!(said.contains("mesh readmit"), "{said}");
     // Nor does what it says count.
     let refused = mesh.host(10).put_client("by-ten");
     assert_ne!(refused.status, 200, "{}", refused.text());

@@ -39,6 +39,8 @@ pub struct PeerState {
     pub failures: u32,
     /// Why the last one failed.
     pub last_error: Option<String>,
+    /// By its word, over a connection with its pinned key, this host takes no part in the mesh; and why.
+    pub refuses: Option<String>,
     /// How far it has this host's own records, by its word; none before it said anything.
     pub acknowledged: Option<Position>,
     /// By its word it has all that we have.
@@ -62,6 +64,7 @@ impl PeerState {
             round_trip_ms: None,
             failures: 0,
             last_error: None,
+            refuses: None,
             acknowledged: None,
             in_sync: false,
             is_ahead: false,
