@@ -137,6 +137,7 @@ pub fn settings(listen: Vec<SocketAddr>) -> NetSettings {
         rate_per_second: 1_000,
         allowed: None,
         topology: None,
+        log_level: "info".to_owned(),
         round: RoundSettings {
             slide_ms: 20,
             slide_max_ms: 150,

@@ -28,7 +28,7 @@ pub(super) fn none() -> Situation {
     Situation {
         number: 1,
         mesh: None,
-        settings: settings(&Gossip::default(), None),
+        settings: settings(&Gossip::default(), "info", None),
         peers: vec![],
         refused: vec![],
         digest: [0; 32],
@@ -113,7 +113,7 @@ pub(super) fn build(keeper: &Keeper) -> Situation {
     let mut situation = Situation {
         number: 0,
         mesh: None,
-        settings: settings(gossip, mesh.topology_settings(gossip)),
+        settings: settings(gossip, policy.config.log.level.as_str(), mesh.topology_settings(gossip)),
         peers: vec![],
         refused: vec![],
         digest: [0; 32],
@@ -176,7 +176,7 @@ fn peer(host: Member) -> Peer {
     }
 }
 
-fn settings(gossip: &Gossip, topology: Option<TopologySettings>) -> NetSettings {
+fn settings(gossip: &Gossip, log_level: &str, topology: Option<TopologySettings>) -> NetSettings {
     NetSettings {
         listen: gossip.listen.clone(),
         max_message: gossip.max_message_bytes,
@@ -187,6 +187,7 @@ fn settings(gossip: &Gossip, topology: Option<TopologySettings>) -> NetSettings 
         rate_per_second: gossip.rate_per_second,
         allowed: gossip.allowed_node_ids.clone(),
         topology,
+        log_level: log_level.to_owned(),
         round: RoundSettings {
             slide_ms: gossip.slide_ms,
             slide_max_ms: gossip.slide_max_ms,

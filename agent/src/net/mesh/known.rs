@@ -146,6 +146,7 @@ pub(super) mod tests {
                 rate_per_second: 20,
                 allowed: None,
                 topology: None,
+                log_level: "info".to_owned(),
                 round: RoundSettings {
                     slide_ms: 20,
                     slide_max_ms: 150,

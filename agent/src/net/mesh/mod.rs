@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use super::keeper::Keeper;
 use super::{Error, directory, listener};
 use crate::ops::channel::ChannelError;
+use crate::ops::logging;
 use book::Book;
 use known::Known;
 use state::Net;
@@ -62,11 +63,15 @@ pub async fn run(keeper: Arc<Keeper>) -> Result<(), Error> {
     let reporting = Arc::clone(&net);
     work.spawn(async move { Book::report(&reporting).await });
 
-    let mut seen = 0;
+    let (mut seen, mut log_level) = (0, String::new());
     loop {
         match keeper.watch(seen).await {
             Ok(Some(situation)) => {
                 seen = situation.number;
+                if situation.settings.log_level != log_level {
+                    log_level.clone_from(&situation.settings.log_level);
+                    logging::set_level(&log_level);
+                }
                 let known = Arc::new(Known::from(situation));
                 known_sender.send_replace(Some(Arc::clone(&known)));
                 follow(&net, &known);

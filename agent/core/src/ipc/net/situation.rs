@@ -97,6 +97,8 @@ pub struct NetSettings {
     pub allowed: Option<Vec<NodeId>>,
     /// Where the directory is, if the topology is to be asked for.
     pub topology: Option<TopologySettings>,
+    /// `[log] level`.
+    pub log_level: String,
     /// Times of the round.
     pub round: RoundSettings,
 }
