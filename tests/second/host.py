@@ -49,13 +49,12 @@ class Host:
     def connect(self):
         return Connection(self.address, key=self.signing)
 
-    def join_body(self, token, exporter, addresses=("127.0.0.1:1",)):
+    def join_body(self, token, exporter):
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self.issuing, hashes.SHA256())
         csr = csr.public_bytes(serialization.Encoding.DER)
         signing, kem = cms.point(self.signing.public_key()), self.kem.public_key().public_bytes_raw()
         mac = hmac.new(token["secret"], b"reverie-join-v1" + exporter + token["id"], hashlib.sha256)
-        for part in [self.node, *addresses]:
-            mac.update(struct.pack(">Q", len(part)) + part.encode())
+        mac.update(struct.pack(">Q", len(self.node)) + self.node.encode())
         mac.update(signing + kem + struct.pack(">Q", len(csr)) + csr)
         return json.dumps(
             {
@@ -63,7 +62,6 @@ class Host:
                 "token_id": token["id"].hex(),
                 "signing_key": signing.hex(),
                 "kem_key": kem.hex(),
-                "addresses": list(addresses),
                 "csr": base64.urlsafe_b64encode(csr).rstrip(b"=").decode(),
                 "mac": mac.hexdigest(),
             }
@@ -96,10 +94,8 @@ class Host:
         """A sync request; keywords forge what is said and how it is signed."""
         fields = {
             wire.KIND: wire.SYNC,
-            wire.IS_DELTA: True,
             wire.SINCE: wire.vector(self.vector),
             wire.VECTOR: wire.vector(self.vector),
-            wire.PAGE: 0,
             wire.MORE: False,
             wire.RECORDS: list(records),
         }

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 import cms
 
-EPOCH, NONCE, IN_REPLY_TO, ISSUED_AT, KIND, IS_DELTA, SINCE, VECTOR, PAGE, MORE, RECORDS, BODY = range(1, 13)
+EPOCH, NONCE, IN_REPLY_TO, ISSUED_AT, KIND = range(1, 6)
+SINCE, VECTOR, MORE, RECORDS, BODY = 7, 8, 10, 11, 12
 SYNC, WRAPPING_KEY, JOIN, RENEWAL = range(1, 5)
 
 

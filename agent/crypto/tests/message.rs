@@ -19,14 +19,7 @@ fn read(plaintext: &[u8]) -> Result<Message, MessageError> {
 #[test]
 fn what_was_packed_is_read() {
     let vector = VersionVector([(node("alice"), Position { epoch: 5, seq: 9 }), (node("bob"), Position::default())].into());
-    let sync = Sync {
-        is_delta: true,
-        request_delta_since: Some(vector.clone()),
-        vector,
-        page: 3,
-        more: true,
-        records: vec![vec![0xa5; 700]; 900],
-    };
+    let sync = Sync { request_delta_since: Some(vector.clone()), vector, more: true, records: vec![vec![0xa5; 700]; 900] };
     for content in [
         Content::Sync(Sync::default()),
         Content::Sync(sync),

@@ -406,7 +406,6 @@ impl FakeKeeper {
             token_id: [1; 16],
             signing_key: self.keys.public(),
             kem_key: self.keys.kem.public_key().clone(),
-            addresses: vec![],
             csr: vec![],
             mac: [0; 32],
             exporter,

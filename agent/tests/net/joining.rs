@@ -31,7 +31,6 @@ async fn a_join_request_taken_on_the_path_is_of_no_use_on_another_connection() {
         token_id: [1; 16],
         signing_key: keys.public(),
         kem_key: keys.kem.public_key().clone(),
-        addresses: vec![],
         csr: vec![],
         mac: [0; 32],
         // Of the connection that it was made for.

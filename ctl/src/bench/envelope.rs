@@ -138,7 +138,7 @@ fn message(bytes: usize) -> Result<Message, Failure> {
         nonce: [2; 16],
         in_reply_to: None,
         issued_at: NOW,
-        content: Content::Sync(Sync { is_delta: true, records, ..Sync::default() }),
+        content: Content::Sync(Sync { records, ..Sync::default() }),
     })
 }
 

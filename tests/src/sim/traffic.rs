@@ -68,7 +68,7 @@ fn packed(authors: usize) -> usize {
     let mut position = || Position { epoch: BEGIN as u64 - chance.between(0, 1 << 32), seq: chance.between(1, 1 << 12) };
     let vector = VersionVector((0..authors).map(|author| (name(author), position())).collect());
     let node = |host: usize| -> NodeId { name(host) };
-    let sync = Sync { is_delta: true, request_delta_since: Some(vector.clone()), vector, ..Sync::default() };
+    let sync = Sync { request_delta_since: Some(vector.clone()), vector, ..Sync::default() };
     let message = Message {
         version: *WIRE.end(),
         mesh: [7; 16],

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 use super::crypto::{CryptoFailure, Kid, PublicOperations, Signer, SigningPublicKey};
-use super::join::request::{MAX_CSR, are_bounded};
+use super::join::request::MAX_CSR;
 use super::membership::Refusal;
 use super::strict::{self, Unreadable};
 use crate::id::NodeId;
@@ -69,9 +69,6 @@ pub struct Statement {
     #[n(7)]
     #[cbor(with = "minicbor::bytes")]
     pub csr: Vec<u8>,
-    /// Where the host is reached; for a joiner.
-    #[n(8)]
-    pub addresses: Vec<String>,
 }
 
 /// A statement with the member's signature.
@@ -107,7 +104,7 @@ impl RenewalRequest {
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let what = "the renewal request";
         let request: Self = strict::decode(bytes, MAX_REQUEST, what)?;
-        let bounded = request.statement.csr.len() <= MAX_CSR && are_bounded(&request.statement.addresses);
+        let bounded = request.statement.csr.len() <= MAX_CSR;
         if bounded { Ok(request) } else { Err(Unreadable { what }) }
     }
 
@@ -230,7 +227,6 @@ mod tests {
             at: NOW,
             wanted: Wanted::Intermediate,
             csr: vec![0x30, 0],
-            addresses: vec![],
         }
     }
 

@@ -282,7 +282,6 @@ pub(super) fn compose(
         issuer: us.clone(),
         issuer_key: ring.speaking.signing.public_key().clone(),
         issuer_kem: ring.speaking.kem.public_key().clone(),
-        issuer_addresses: keeper.policy().config.gossip.advertised(us),
         chain: bytes(chain),
         roots: bytes(roots.unwrap_or_default()),
         wrapping_keys,

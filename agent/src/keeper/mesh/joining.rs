@@ -200,7 +200,6 @@ pub(super) fn prepare(keeper: &Keeper, task: u64, exporter: [u8; 32]) -> Reply {
         token_id: token.id,
         signing_key,
         kem_key,
-        addresses: keeper.policy().config.gossip.advertised(&node),
         csr: pending.csr.clone(),
         mac: [0; 32],
         exporter,

@@ -118,17 +118,8 @@ pub(super) fn request(
     let mut nonce = [0; 16];
     Aws.random(&mut nonce)?;
     let node = keeper.host.node_id.clone();
-    let statement = Statement {
-        mesh,
-        addresses: keeper.policy().config.gossip.advertised(&node),
-        node,
-        kid: ring.speaking.kid(),
-        authority: authority.clone(),
-        nonce,
-        at: clock::now(),
-        wanted,
-        csr,
-    };
+    let statement =
+        Statement { mesh, node, kid: ring.speaking.kid(), authority: authority.clone(), nonce, at: clock::now(), wanted, csr };
     Ok(RenewalRequest::sign(statement, &ring.speaking.signing)?.encode())
 }
 

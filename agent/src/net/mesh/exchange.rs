@@ -91,14 +91,7 @@ async fn try_push(net: &Arc<Net>, to: &NodeId) -> Result<Synced, String> {
     let vector = net.known().map(|known| known.vector.clone()).unwrap_or_default();
     let anew = net.book.anew(to);
     let (records_sent, more) = (page.records.len(), page.more);
-    let sync = Sync {
-        is_delta: before.is_some(),
-        request_delta_since: Some(since(&vector, &anew)),
-        vector,
-        page: 0,
-        more,
-        records: page.records,
-    };
+    let sync = Sync { request_delta_since: Some(since(&vector, &anew)), vector, more, records: page.records };
     let (message, nonce) = seal(net, &peer, sync).await?;
     counters::add(&net.counters.bytes_sent, message.len() as u64);
     let sent_at = clock::now();

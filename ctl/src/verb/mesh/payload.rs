@@ -38,13 +38,9 @@ pub(super) struct Payload {
 enum Kind {
     Sync {
         #[serde(default)]
-        is_delta: bool,
-        #[serde(default)]
         request_delta_since: Option<VersionVector>,
         #[serde(default)]
         vector: VersionVector,
-        #[serde(default)]
-        page: u32,
         #[serde(default)]
         more: bool,
         #[serde(default)]
@@ -88,10 +84,10 @@ impl Payload {
         let in_reply_to = self.in_reply_to.map(|nonce| hex(&nonce).ok_or("in_reply_to")).transpose()?;
         let body = |text: &str| STANDARD.decode(text).map(Zeroizing::new).map_err(|_| "body");
         let content = match self.content {
-            Kind::Sync { is_delta, request_delta_since, vector, page, more, records } => {
+            Kind::Sync { request_delta_since, vector, more, records } => {
                 let records = records.iter().map(|record| STANDARD.decode(record)).collect::<Result<_, _>>();
                 let records = records.map_err(|_| "one of the records")?;
-                Content::Sync(Sync { is_delta, request_delta_since, vector, page, more, records })
+                Content::Sync(Sync { request_delta_since, vector, more, records })
             }
             Kind::WrappingKey { body: text } => Content::WrappingKey(body(&text)?),
             Kind::Join { body: text } => Content::Join(body(&text)?),
@@ -123,9 +119,9 @@ impl Payload {
             in_reply_to: message.in_reply_to.map(|nonce| data_encoding::HEXLOWER.encode(&nonce)),
             issued_at: Some(message.issued_at),
             content: match message.content {
-                Content::Sync(Sync { is_delta, request_delta_since, vector, page, more, records }) => {
+                Content::Sync(Sync { request_delta_since, vector, more, records }) => {
                     let records = records.iter().map(|record| STANDARD.encode(record)).collect();
-                    Kind::Sync { is_delta, request_delta_since, vector, page, more, records }
+                    Kind::Sync { request_delta_since, vector, more, records }
                 }
                 Content::WrappingKey(body) => Kind::WrappingKey { body: text(&body) },
                 Content::Join(body) => Kind::Join { body: text(&body) },

@@ -6,7 +6,6 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
-use super::request::are_bounded;
 use crate::id::{NodeId, TrustDomain};
 use crate::mesh::crypto::{KemPublicKey, Kid, SigningPublicKey};
 use crate::mesh::strict::{self, Unreadable};
@@ -52,9 +51,6 @@ pub struct Answer {
     /// Its KEM key.
     #[n(8)]
     pub issuer_kem: KemPublicKey,
-    /// Where it is reached.
-    #[n(9)]
-    pub issuer_addresses: Vec<String>,
     /// The intermediate that was issued, then the root that signed it, DER.
     #[n(10)]
     pub chain: Vec<ByteVec>,
@@ -137,8 +133,7 @@ impl Answer {
         let answer: Self = strict::decode(bytes, MAX_ANSWER, what)?;
         let bounded = answer.chain.len() <= MAX_CERTIFICATES
             && answer.roots.len() <= MAX_CERTIFICATES
-            && answer.wrapping_keys.len() <= MAX_KEYS
-            && are_bounded(&answer.issuer_addresses);
+            && answer.wrapping_keys.len() <= MAX_KEYS;
         if bounded { Ok(answer) } else { Err(Unreadable { what }) }
     }
 
@@ -190,7 +185,6 @@ mod tests {
             issuer: token.issuer,
             issuer_key: token.issuer_key,
             issuer_kem: KemPublicKey(Box::new([2; 1184])),
-            issuer_addresses: vec!["first.example.org:7438".into()],
             chain: vec![vec![1].into(), vec![2].into()],
             roots: vec![vec![2].into()],
             wrapping_keys: vec![],

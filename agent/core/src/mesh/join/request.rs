@@ -33,8 +33,6 @@ pub struct JoinRequest {
     pub signing_key: SigningPublicKey,
     /// Its KEM key.
     pub kem_key: KemPublicKey,
-    /// Where it can be reached.
-    pub addresses: Vec<String>,
     /// The intermediate it would like signed: a certificate request, DER.
     pub csr: Vec<u8>,
     /// HMAC-SHA-256 by the token's secret over exporter and all of the above: [`authenticate`].
@@ -51,7 +49,6 @@ struct Body {
     token_id: Hex<16>,
     signing_key: SigningPublicKey,
     kem_key: KemPublicKey,
-    addresses: Vec<String>,
     csr: String,
     mac: Hex<32>,
 }
@@ -81,7 +78,6 @@ pub fn to_body(request: &JoinRequest) -> Vec<u8> {
         token_id: Hex(request.token_id),
         signing_key: request.signing_key.clone(),
         kem_key: request.kem_key.clone(),
-        addresses: request.addresses.clone(),
         csr: data_encoding::BASE64URL_NOPAD.encode(&request.csr),
         mac: Hex(request.mac),
     };
@@ -101,7 +97,6 @@ pub fn from_body(body: &[u8], exporter: [u8; 32]) -> Result<JoinRequest, Unreada
         token_id: body.token_id.0,
         signing_key: body.signing_key,
         kem_key: body.kem_key,
-        addresses: body.addresses,
         csr,
         mac: body.mac.0,
         exporter,
@@ -111,7 +106,7 @@ pub fn from_body(body: &[u8], exporter: [u8; 32]) -> Result<JoinRequest, Unreada
 
 /// Within the bounds of a request.
 pub fn is_bounded(request: &JoinRequest) -> bool {
-    request.csr.len() <= MAX_CSR && are_bounded(&request.addresses)
+    request.csr.len() <= MAX_CSR
 }
 
 /// Within the bounds of a host's addresses.
@@ -124,10 +119,8 @@ fn parts(request: &JoinRequest, mut add: impl FnMut(&[u8])) {
     add(CONTEXT);
     add(&request.exporter);
     add(&request.token_id);
-    for part in std::iter::once(request.node.as_str()).chain(request.addresses.iter().map(String::as_str)) {
-        add(&(part.len() as u64).to_be_bytes());
-        add(part.as_bytes());
-    }
+    add(&(request.node.as_str().len() as u64).to_be_bytes());
+    add(request.node.as_str().as_bytes());
     add(&request.signing_key.0);
     add(&request.kem_key.0[..]);
     add(&(request.csr.len() as u64).to_be_bytes());
@@ -160,7 +153,7 @@ pub fn binding(request: &JoinRequest) -> [u8; 32] {
 /// Names who asks, by its keys, over whichever connection: who repeats a request has the same. The certificate request is left
 /// out, since each is signed anew.
 pub fn applicant(request: &JoinRequest) -> [u8; 32] {
-    let request = JoinRequest { exporter: [0; 32], addresses: vec![], csr: vec![], ..request.clone() };
+    let request = JoinRequest { exporter: [0; 32], csr: vec![], ..request.clone() };
     binding(&request)
 }
 
@@ -178,7 +171,6 @@ pub mod tests {
             token_id: token.id,
             signing_key: SigningPublicKey(point),
             kem_key: KemPublicKey(Box::new([6; 1184])),
-            addresses: vec!["web1.example.org:7438".to_owned()],
             csr: vec![0x30, 3, 1, 2, 3],
             mac: [0; 32],
             exporter: [5; 32],
@@ -204,12 +196,11 @@ pub mod tests {
     #[test]
     fn nothing_in_a_request_can_be_exchanged() {
         let secret = token().secret;
-        let changes: [fn(&mut JoinRequest); 7] = [
+        let changes: [fn(&mut JoinRequest); 6] = [
             |request| request.node = "web2.example.org".parse().unwrap(),
             |request| request.token_id[0] ^= 1,
             |request| request.signing_key.0[64] ^= 1,
             |request| request.kem_key.0[0] ^= 1,
-            |request| request.addresses[0].push('0'),
             |request| request.csr.push(0),
             |request| request.mac[31] ^= 1,
         ];
@@ -219,15 +210,6 @@ pub mod tests {
             assert!(!is_authentic(&secret, &changed), "change {at}");
         }
         assert!(!is_authentic(&[0; 32], &request()));
-    }
-
-    #[test]
-    fn moving_bytes_from_one_part_to_the_next_changes_the_mac() {
-        let mut one = request();
-        let mut other = request();
-        one.addresses = vec!["ab".into(), "c".into()];
-        other.addresses = vec!["a".into(), "bc".into()];
-        assert_ne!(binding(&one), binding(&other));
     }
 
     #[test]
@@ -243,15 +225,9 @@ pub mod tests {
 
     #[test]
     fn a_request_beyond_its_bounds_is_not_read() {
-        let mut many = request();
-        many.addresses = vec!["a:1".into(); MAX_ADDRESSES + 1];
         let mut long = request();
-        long.addresses = vec!["a".repeat(MAX_ADDRESS + 1)];
-        let mut csr = request();
-        csr.csr = vec![0; MAX_CSR + 1];
-        for request in [many, long, csr] {
-            assert!(from_body(&to_body(&request), [5; 32]).is_err());
-        }
+        long.csr = vec![0; MAX_CSR + 1];
+        assert!(from_body(&to_body(&long), [5; 32]).is_err());
         assert!(from_body(&vec![b' '; MAX_BODY + 1], [5; 32]).is_err());
         assert!(from_body(b"{\"node\":1}", [5; 32]).is_err());
     }

@@ -18,10 +18,8 @@ mod key {
     pub const IN_REPLY_TO: u32 = 3;
     pub const ISSUED_AT: u32 = 4;
     pub const KIND: u32 = 5;
-    pub const IS_DELTA: u32 = 6;
     pub const REQUEST_DELTA_SINCE: u32 = 7;
     pub const VECTOR: u32 = 8;
-    pub const PAGE: u32 = 9;
     pub const MORE: u32 = 10;
     pub const RECORDS: u32 = 11;
     pub const BODY: u32 = 12;
@@ -51,7 +49,7 @@ fn write(to: &mut Encoder<&mut Vec<u8>>, message: &Message) -> WriteResult {
     to.array(5)?.u16(message.version)?.bytes(&message.mesh)?;
     to.str(message.sender.as_str())?.str(message.recipient.as_str())?;
     let of_content = match &message.content {
-        Content::Sync(sync) => 5 + u64::from(sync.request_delta_since.is_some()),
+        Content::Sync(sync) => 3 + u64::from(sync.request_delta_since.is_some()),
         _ => 1,
     };
     to.map(4 + u64::from(message.in_reply_to.is_some()) + of_content)?;
@@ -74,12 +72,10 @@ fn write_body(to: &mut Encoder<&mut Vec<u8>>, kind: u8, body: &[u8]) -> WriteRes
 }
 
 fn write_sync(to: &mut Encoder<&mut Vec<u8>>, sync: &Sync) -> WriteResult {
-    to.u32(key::IS_DELTA)?.bool(sync.is_delta)?;
     if let Some(vector) = &sync.request_delta_since {
         to.u32(key::REQUEST_DELTA_SINCE)?.encode(vector)?;
     }
     to.u32(key::VECTOR)?.encode(&sync.vector)?;
-    to.u32(key::PAGE)?.u32(sync.page)?;
     to.u32(key::MORE)?.bool(sync.more)?;
     to.u32(key::RECORDS)?.array(sync.records.len() as u64)?;
     for record in &sync.records {
@@ -171,10 +167,8 @@ impl Fields {
             key::IN_REPLY_TO => self.in_reply_to = Some(fixed(from)?),
             key::ISSUED_AT => self.issued_at = Some(from.decode()?),
             key::KIND => self.kind = Some(from.u8()?),
-            key::IS_DELTA => self.sync.is_delta = from.bool()?,
             key::REQUEST_DELTA_SINCE => self.sync.request_delta_since = Some(from.decode::<VersionVector>()?),
             key::VECTOR => self.sync.vector = from.decode()?,
-            key::PAGE => self.sync.page = from.u32()?,
             key::MORE => self.sync.more = from.bool()?,
             key::RECORDS => self.sync.records = records(from)?,
             key::BODY => self.body = Some(Zeroizing::new(from.bytes()?.to_vec())),

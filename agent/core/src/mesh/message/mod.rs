@@ -82,14 +82,10 @@ impl std::fmt::Debug for Content {
 /// An exchange of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sync {
-    /// `records` are what a host with `request_delta_since` of the request lacks; otherwise everything.
-    pub is_delta: bool,
     /// What the answer is to leave out: what the sender has. `None` asks for everything.
     pub request_delta_since: Option<VersionVector>,
     /// What the sender has.
     pub vector: VersionVector,
-    /// Number of this page, from 0.
-    pub page: u32,
     /// Another page follows.
     pub more: bool,
     /// CBOR of `mesh::record::Record`, one each, as their authors signed them.

@@ -51,7 +51,6 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     let theirs = sync.vector.clone();
     let merged = merge(net, &peer, sync.records, sync.vector).await?;
     let since = sync.request_delta_since;
-    let is_delta = since.is_some();
     let page = match net.keeper.ask(&Ask::Records { to: peer.node.clone(), since, limit: page_limit(limit) }, RECORDS).await {
         Ok(Reply::Page(page)) => page,
         Ok(other) => return Err(gate::otherwise(other)),
@@ -63,14 +62,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     let asks = merged.wanted_anew.iter().any(|author| !asked_before.contains_key(author));
     net.book.want_anew(&peer.node, merged.wanted_anew.iter().cloned());
     let inbound = Inbound { taken: merged.taken, equal: !more && !sync.more && merged.vector.covers(&theirs), asks };
-    let reply = Sync {
-        is_delta,
-        request_delta_since: Some(merged.vector.clone()),
-        vector: merged.vector,
-        page: sync.page,
-        more,
-        records,
-    };
+    let reply = Sync { request_delta_since: Some(merged.vector.clone()), vector: merged.vector, more, records };
     let envelope = seal(net, &peer, message.version, message.nonce, reply).await?;
     net.book.synced_inbound(&peer.node);
     let _ = net.rounds.try_send(Event::Merged { from: peer.node.clone(), inbound });
