@@ -9,7 +9,6 @@ mod denials;
 mod first_light;
 mod handover;
 mod lifecycle;
-#[cfg(feature = "hosts")]
 mod mesh;
 mod openapi;
 mod overload;
