@@ -204,7 +204,14 @@ impl World {
         for (number, signing_key) in keys.iter().enumerate() {
             let standing = if number == 0 { Standing::Authority } else { Standing::Member };
             let by = "token".to_owned();
-            let admission = Admission { node: node(number)?, signing_key: signing_key.clone(), kem_key: None, standing, by };
+            let admission = Admission {
+                node: node(number)?,
+                signing_key: signing_key.clone(),
+                kem_key: None,
+                standing,
+                by,
+                despite: Default::default(),
+            };
             let name = key::admission(&admission.node, &signing_key.kid());
             let value = minicbor::to_vec(&admission).map_err(|_| broken("a bad value"))?;
             let record = founder.write(Collection::Admissions, &name, Some(value), NOW, &signers[0]);

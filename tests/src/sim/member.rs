@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use reverie_core::id::NodeId;
 use reverie_core::mesh::author::{Author, CannotWrite, Sweep};
-use reverie_core::mesh::collection::{Admission, Collection, Eviction, Standing, key};
+use reverie_core::mesh::collection::{Admission, Collection, Eviction, Standing, Upheld, key};
 use reverie_core::mesh::crypto::Signer;
 use reverie_core::mesh::record::{Parsed, Stamp};
 use reverie_core::mesh::set::{Anchor, Limits, Set, Summary};
@@ -86,16 +86,29 @@ impl Member {
     pub fn admit(&mut self, node: &NodeId, standing: Standing, by: &str, now: Moment) {
         let signing_key = Key::of(node.as_str(), 0).public_key().clone();
         let kid = signing_key.kid();
-        let admission = Admission { node: node.clone(), signing_key, kem_key: None, standing, by: by.to_owned() };
+        let admission = Admission {
+            node: node.clone(),
+            signing_key,
+            kem_key: None,
+            standing,
+            by: by.to_owned(),
+            despite: Default::default(),
+        };
         let value = minicbor::to_vec(admission).unwrap();
         self.write(Collection::Admissions, &key::admission(node, &kid), Some(&value), now).unwrap();
     }
 
-    /// Nothing counts of what it says beyond what we have of it.
+    /// Nothing of it counts any more that can be replaced.
     pub fn evict(&mut self, node: &NodeId, now: Moment) {
-        let kid = Key::of(node.as_str(), 0).public_key().kid();
-        let accepted = [(kid, self.set.heard(node))].into();
-        let eviction = Eviction { node: node.clone(), accepted, reason: "simulated".to_owned(), left: false };
+        let (upheld, _) = Upheld::of(&View::of(&self.set, now).lasting_of(node));
+        let eviction = Eviction {
+            node: node.clone(),
+            keys: vec![],
+            reason: "simulated".to_owned(),
+            left: false,
+            upheld,
+            heard: self.set.heard(node),
+        };
         let value = minicbor::to_vec(eviction).unwrap();
         let author = self.node.clone();
         self.write(Collection::Evictions, &key::eviction(node, &author), Some(&value), now).unwrap();

@@ -3,6 +3,7 @@
 
 mod identity;
 mod shape;
+mod upheld;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use crate::moment::Moment;
 pub use identity::SharedIdentity;
 pub(crate) use shape::split;
 pub use shape::{Drawer, key};
+pub use upheld::{Upheld, UpheldList};
 
 macro_rules! collections {
     ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal;)*) => {
@@ -84,6 +86,11 @@ collections! {
     Lockouts = 21 "lockouts";
     /// `<id>`: a family of refresh tokens. By its home host.
     RefreshFamilies = 22 "refresh_families";
+    /// `<SHA-256 of the value>`: records that still count of keys that ended. By anyone: it says nothing until it is named
+    /// where a key ends. Grow-only.
+    Upheld = 23 "upheld";
+    /// `<node>/<kid>`: which next key followed that one. By an authority that is another host. Grow-only.
+    Confirmations = 24 "confirmations";
 }
 
 /// How much a host may do in the mesh.
@@ -142,6 +149,9 @@ pub struct Admission {
     /// How it came: `founding`, `token`, `kerberos`, `readmission`, `promotion`.
     #[n(4)]
     pub by: String,
+    /// Evictions of the host that its author knew of: by whom, and the position of the last. Those do not end this key.
+    #[n(5)]
+    pub despite: BTreeMap<NodeId, Position>,
 }
 
 /// `host_keys/<node>/<kid>`: the host's next keys, `kid` being the name of `signing_key`.
@@ -162,6 +172,26 @@ pub struct HostKey {
     #[n(3)]
     #[cbor(with = "minicbor::bytes")]
     pub proof: [u8; 64],
+    /// What of the key before still counts, this record aside. What can be replaced is said again with the next key.
+    #[n(4)]
+    pub upheld: Upheld,
+}
+
+/// `confirmations/<node>/<previous>`: of a host's next keys this one followed. Whoever has the key before may make another
+/// record, and it comes to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Confirmation {
+    /// Whose.
+    #[n(0)]
+    pub node: NodeId,
+    /// The signing key before.
+    #[n(1)]
+    pub previous: Kid,
+    /// Hash of the record in `host_keys`.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub record: [u8; 32],
 }
 
 /// `evictions/<node>/<author>`.
@@ -171,15 +201,22 @@ pub struct Eviction {
     /// Who.
     #[n(0)]
     pub node: NodeId,
-    /// For each of its keys, the last position that counts; what it says later, or by a key not named, is void.
+    /// If it left by itself: the keys that end. Otherwise empty, and every key ends that was not admitted in knowledge of
+    /// this record.
     #[n(1)]
-    pub accepted: BTreeMap<Kid, Position>,
+    pub keys: Vec<Kid>,
     /// Why, for people; at most 200 bytes.
     #[n(2)]
     pub reason: String,
     /// It left by itself.
     #[n(3)]
     pub left: bool,
+    /// What still counts of those keys.
+    #[n(4)]
+    pub upheld: Upheld,
+    /// How far the host was heard: where it begins anew if it comes back. What counts does not depend on it.
+    #[n(5)]
+    pub heard: Position,
 }
 
 /// `revocations/<issuer>/<serial>`.

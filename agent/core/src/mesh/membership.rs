@@ -1,12 +1,10 @@
 //! Who may bring in, put out and promote whom, by the view.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::collection::{Collection, Node, Standing};
 use super::crypto::{KemPublicKey, Kid, SigningPublicKey};
-use super::members::Member;
-use super::vector::Position;
+use super::members::{MAX_ROTATIONS, Member};
 use super::view::View;
 use crate::id::NodeId;
 
@@ -168,6 +166,18 @@ pub fn leave(view: &View<'_>, us: &NodeId) -> Result<(), Refusal> {
     }
 }
 
+/// Whether this host may go on to its next keys.
+pub fn rotate(view: &View<'_>, us: &NodeId) -> Result<(), Refusal> {
+    match view.members().get(us) {
+        Some(member) if member.rotations >= MAX_ROTATIONS => Err(Refusal::new(
+            409,
+            format!("this host has gone on to its next keys {MAX_ROTATIONS} times since it was admitted, and that is the most"),
+            format!("agentctl mesh readmit {us} on an authority begins anew"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether this host may make `node` an authority.
 pub fn promote(view: &View<'_>, us: &NodeId, node: &NodeId) -> Result<(), Refusal> {
     lead(view, us, "promote a member")?;
@@ -178,18 +188,6 @@ pub fn promote(view: &View<'_>, us: &NodeId, node: &NodeId) -> Result<(), Refusa
         }
         None => Err(Refusal::new(404, format!("{node} is not in this mesh"), "agentctl mesh peers lists who is")),
     }
-}
-
-/// What is accepted of a host that is put out: for each key it ever had, how far it was heard. A key that said nothing yet
-/// is named too, so that it says nothing later.
-pub fn accepted(member: &Member, heard: impl IntoIterator<Item = (Kid, Position)>) -> BTreeMap<Kid, Position> {
-    let mut accepted: BTreeMap<Kid, Position> = member.kids.iter().map(|kid| (*kid, Position::default())).collect();
-    for (kid, position) in heard {
-        if let Some(known) = accepted.get_mut(&kid) {
-            *known = position.max(*known);
-        }
-    }
-    accepted
 }
 
 /// What a registration by Kerberos comes to.

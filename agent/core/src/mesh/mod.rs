@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`record`] | one signed statement of one author |
 //! | [`set`] | which statements stand, whoever may say them |
-//! | [`members`] | who is in, who is an authority, up to where each key counts |
+//! | [`members`] | who is in, who is an authority, what of each key counts |
 //! | [`view`] | what counts of a set, and what follows from it |
 //! | [`author`] | our own writing side |
 //! | [`vector`] | how far a host has heard each author |

@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
-use crate::keeper::mesh::{MeshState, initiation, inviting, joining, keys, membership, status, wrapping};
+use crate::keeper::mesh::{MeshState, initiation, inviting, joining, membership, status, wrapping};
 use crate::keeper::state::Change;
 
 fn shown(call: &Call<'_>) -> Answer {
@@ -91,7 +91,7 @@ async fn rotate_keys(call: &Call<'_>) -> Result<(), Failure> {
     }
     let subject = Subject { object: Some(keeper.host.node_id.to_string()), ..Subject::default() };
     let event = call.event(Kind::KeysRotated, Outcome::Done, subject);
-    keys::rotate(keeper, Change { writes: vec![], events: vec![event] }).await?;
+    membership::rotate_keys(keeper, Change { writes: vec![], events: vec![event] }).await?;
     Ok(())
 }
 

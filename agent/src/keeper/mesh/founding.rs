@@ -27,8 +27,14 @@ pub async fn found(keeper: &Keeper, drafts: Vec<Draft>, change: Change) -> Resul
     let node = keeper.host.node_id.clone();
     let anchor = Anchor { node: node.clone(), key: signing_key.clone() };
     let name = key::admission(&node, &signing_key.kid());
-    let admission =
-        Admission { node, signing_key, kem_key: Some(kem_key), standing: Standing::Authority, by: "founding".to_owned() };
+    let admission = Admission {
+        node,
+        signing_key,
+        kem_key: Some(kem_key),
+        standing: Standing::Authority,
+        by: "founding".to_owned(),
+        despite: Default::default(),
+    };
     let mut all = vec![Draft::put(Collection::Admissions, name, &admission)?, keys::own_record(keeper, &ring.current)?];
     all.extend(drafts);
     enter(keeper, turn, Given { anchor, records: vec![], more: false }, ring, all, change).await
@@ -184,7 +190,7 @@ async fn enter_in_turn(
         return Err(MeshError::Refused(format!("{author}: {why}")));
     }
     let known = keeper.mesh.read().core.as_ref().map_or(Position::default(), |core| core.author.position());
-    let known = known.max(accepted(&set, &node, now));
+    let known = known.max(heard_before(&set, &node, now));
     let mut author = Author::start_after(node.clone(), &set, known, now);
     // Whatever a host of this name said before came from one that is no more.
     author.resume(&set, now);
@@ -239,11 +245,11 @@ async fn enter_in_turn(
     Ok(committed)
 }
 
-/// Up to where an earlier life of this host is known: evictions say what they accept of it. Its records themselves may come
+/// Up to where an earlier life of this host is known: evictions say how far it was heard. Its records themselves may come
 /// later.
-fn accepted(set: &Set, node: &NodeId, now: Moment) -> Position {
+fn heard_before(set: &Set, node: &NodeId, now: Moment) -> Position {
     let view = View::of(set, now);
     let of_ours = view.entries(Collection::Evictions).filter(|value| value.key.split('/').next() == Some(node.as_str()));
     let evictions = of_ours.filter_map(|value| minicbor::decode::<Eviction>(value.bytes).ok());
-    evictions.flat_map(|eviction| eviction.accepted.into_values()).max().unwrap_or_default()
+    evictions.map(|eviction| eviction.heard).max().unwrap_or_default()
 }

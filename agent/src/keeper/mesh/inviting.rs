@@ -1,5 +1,6 @@
 //! Tokens, and what becomes of a host that shows one: the authority's side of joining.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use reverie_core::mesh::join::invite::{self, Invite, MAX_TTL, Redeemed, Redempti
 use reverie_core::mesh::join::request::{JoinRequest, applicant, binding};
 use reverie_core::mesh::join::token::Token;
 use reverie_core::mesh::membership::{self, Refusal};
-use reverie_core::mesh::vector::VersionVector;
+use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::mesh::view::View;
 use reverie_core::mesh::wrapping::Occasion;
 use reverie_core::moment::Moment;
@@ -34,6 +35,10 @@ use crate::keeper::{Keeper, clock, row};
 
 /// Rows of tokens begin with it.
 const ROWS: &str = "invite/";
+/// Bytes of an admission left for which other authorities evicted the host before: some eight.
+const MAX_DESPITE: usize = 400;
+/// Bytes of one of them beside the name.
+const BYTES_EACH: usize = 24;
 /// Tokens that are open at once.
 const MAX_TOKENS: usize = 1024;
 /// Tokens that were redeemed or ended, remembered so that whoever comes late is told why.
@@ -206,13 +211,33 @@ async fn admit(keeper: &Arc<Keeper>, known: &mut Invite, request: &JoinRequest, 
     }
     let chain = delegation::issue_intermediate(keeper, &request.csr, node, &known.limits, Actor::Agent).await?;
     let by = if known.readmission { "readmission" } else { "token" };
-    let drafts = admission(node, &request.signing_key, &request.kem_key, Standing::Member, by, Some((&chain, &known.limits)))?;
+    let drafts = admission(
+        node,
+        &request.signing_key,
+        &request.kem_key,
+        Standing::Member,
+        by,
+        despite(keeper, node),
+        Some((&chain, &known.limits)),
+    )?;
     known.redeemed =
         Some(Redeemed { applicant: applicant(request), at: now, chain: vec![chain.intermediate.clone(), chain.root.clone()] });
     let reason = format!("by token {}, with the key {}", data_encoding::HEXLOWER.encode(&known.id), request.signing_key.kid());
     let event = event(Kind::HostAdmitted, Outcome::Done, Actor::Agent, node, Some(reason));
     writing::write(keeper, drafts, Change { writes: vec![row_of(known)?], events: vec![event] }).await?;
     Ok(chain)
+}
+
+/// Evictions of a host that an admission by us is to hold despite. Our own need no word: who admits knows them.
+pub(super) fn despite(keeper: &Keeper, node: &NodeId) -> BTreeMap<NodeId, Position> {
+    let known = keeper.mesh.look(|view| view.members().get(node).map(|member| member.evictions.clone())).flatten();
+    let mut room = MAX_DESPITE;
+    let mut fits = |by: &NodeId| {
+        let taken = by.as_str().len() + BYTES_EACH;
+        room = room.saturating_sub(taken);
+        room > 0
+    };
+    known.unwrap_or_default().into_iter().filter(|(by, _)| *by != keeper.host.node_id && fits(by)).collect()
 }
 
 /// What is said of a host that comes in.
@@ -222,10 +247,11 @@ pub(super) fn admission(
     kem: &KemPublicKey,
     standing: Standing,
     by: &str,
+    despite: BTreeMap<NodeId, Position>,
     issuing: Option<(&Chain, &IssuingLimits)>,
 ) -> Result<Vec<Draft>, MeshError> {
-    let value =
-        Admission { node: node.clone(), signing_key: signing.clone(), kem_key: Some(kem.clone()), standing, by: by.to_owned() };
+    let (signing_key, kem_key, by) = (signing.clone(), Some(kem.clone()), by.to_owned());
+    let value = Admission { node: node.clone(), signing_key, kem_key, standing, by, despite };
     let mut drafts = vec![Draft::put(Collection::Admissions, key::admission(node, &signing.kid()), &value)?];
     if let Some((chain, limits)) = issuing {
         drafts.push(Draft::put(Collection::IssuingLimits, node.as_str(), limits)?);

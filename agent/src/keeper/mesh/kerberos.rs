@@ -18,10 +18,9 @@ use reverie_core::mesh::membership::{self, Claim, Refusal, Registration};
 use reverie_core::mesh::renewal::{RenewalRequest, Wanted};
 use serde::{Deserialize, Serialize};
 
-use super::membership::heard;
 use super::trouble::Trouble;
 use super::writing::{self, Draft};
-use super::{MeshError, inviting, renewal};
+use super::{MeshError, ending, inviting, renewal};
 use crate::keeper::roles::GssChannel;
 use crate::keeper::state::Change;
 use crate::keeper::{Keeper, clock};
@@ -183,9 +182,17 @@ async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>) -> Result<Registration, Tr
     let limits = invitation.as_ref().map_or_else(|| ca::default_limits(node), |invitation| invitation.limits.clone());
     let mut drafts = vec![];
     if registration == Registration::SigningKeyOnly {
-        drafts.push(replaced(keeper, node)?);
+        drafts.extend(replaced(keeper, node)?);
     }
-    drafts.extend(inviting::admission(node, claim.signing, claim.kem, Standing::Member, "kerberos", None)?);
+    drafts.extend(inviting::admission(
+        node,
+        claim.signing,
+        claim.kem,
+        Standing::Member,
+        "kerberos",
+        inviting::despite(keeper, node),
+        None,
+    )?);
     if registration == Registration::Fresh {
         drafts.push(Draft::put(Collection::IssuingLimits, node.as_str(), &limits)?);
     }
@@ -198,17 +205,15 @@ async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>) -> Result<Registration, Tr
     Ok(registration)
 }
 
-/// The keys before end at what was heard of them; the one admitted next is spared.
-fn replaced(keeper: &Keeper, node: &NodeId) -> Result<Draft, Trouble> {
-    let heard = heard(keeper, node);
-    let accepted = keeper.mesh.look(|view| view.members().get(node).map(|member| membership::accepted(member, heard))).flatten();
-    let eviction = Eviction {
-        node: node.clone(),
-        accepted: accepted.unwrap_or_default(),
-        reason: "its signing key was replaced by Kerberos".to_owned(),
-        left: false,
-    };
-    Ok(Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?)
+/// The keys before end; the one admitted next, by us and later, does not.
+fn replaced(keeper: &Keeper, node: &NodeId) -> Result<Vec<Draft>, Trouble> {
+    let lasting = keeper.mesh.look(|view| view.lasting_of(node)).unwrap_or_default();
+    let (upheld, mut drafts) = ending::upheld(&lasting)?;
+    let reason = "its signing key was replaced by Kerberos".to_owned();
+    let heard = keeper.mesh.vector().get(node);
+    let eviction = Eviction { node: node.clone(), keys: vec![], reason, left: false, upheld, heard };
+    drafts.push(Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?);
+    Ok(drafts)
 }
 
 /// For the task of joining: a ticket bound to the channel, and the body.

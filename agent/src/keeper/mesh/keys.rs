@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::writing::{self, Draft, Signed};
-use super::{Keeper, MeshError};
+use super::{Keeper, MeshError, ending};
 use crate::keeper::state::{Change, Committed, State, StateError, Table, Write};
 use crate::keeper::{clock, row};
 
@@ -143,8 +143,8 @@ pub(super) fn load(state: &State) -> Result<Option<Arc<Ring>>, MeshError> {
     }))
 }
 
-/// Makes the next pair and says so: the key before signs that it is the next, the next proves that it is held, and from then
-/// on the next signs records. Connections and envelopes follow with [`speak_with_newest`]. Keys, records, `change` and its events become durable together.
+/// Makes the next pair and says so: the key before signs that it is the next and which of its records still count, the next
+/// proves that it is held, and from then on the next signs records. Connections and envelopes follow with [`speak_with_newest`]. Keys, records, `change` and its events become durable together.
 pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, MeshError> {
     let mesh = &keeper.mesh;
     let turn = mesh.turn_to_write().await;
@@ -152,16 +152,22 @@ pub async fn rotate(keeper: &Keeper, mut change: Change) -> Result<Committed, Me
     let ring = mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let next = Pair::generate(now)?;
     let (signing_key, kem_key) = next.public();
-    let node = keeper.host.node_id.clone();
-    let mut statement = HostKey { signing_key, kem_key, previous: ring.current.kid(), proof: [0; 64] };
+    let (node, previous) = (keeper.host.node_id.clone(), ring.current.kid());
+    let (lasting, replaceable) =
+        mesh.look(|view| (view.lasting_of_key(&node, previous), view.replaceable_of(&node))).ok_or(MeshError::NotIn("none"))?;
+    let (upheld, lists) = ending::upheld(&lasting)?;
+    let mut statement = HostKey { signing_key, kem_key, previous, proof: [0; 64], upheld };
     statement.proof = next.signing.sign(&host_key_bytes(&node, &statement))?;
     let name = key::host_key(&node, &next.kid());
     let ring = Arc::new(ring.followed_by(next));
     change.writes.push(ring.write()?);
     let before = Arc::clone(&ring.earlier[0]);
     let record = own_record(keeper, &ring.speaking)?;
-    let signed =
-        vec![Signed::new(Draft::put(Collection::HostKeys, name, &statement)?, &before), Signed::new(record, &ring.current)];
+    let mut signed: Vec<Signed> = lists.into_iter().map(|list| Signed::new(list, &before)).collect();
+    signed.push(Signed::new(Draft::put(Collection::HostKeys, name, &statement)?, &before));
+    // Of the key before nothing counts but what is upheld, and what can be replaced is not: the next key says it again.
+    signed.extend(ending::again(replaceable, &ring));
+    signed.push(Signed::new(record, &ring.current));
     let committed = writing::write_signed(keeper, turn, signed, change, |held| held.keys = Some(ring)).await?;
     mesh.due.notify_one();
     mesh.own_due.notify_one();

@@ -1,6 +1,5 @@
 //! Who goes, who rises, and what a host may issue: done by an administrator on an authority, or by a host that leaves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,17 +9,14 @@ use reverie_core::ca;
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::PeerState;
 use reverie_core::mesh::collection::{Collection, Eviction, IssuingLimits, Revocation, Standing, key};
-use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::membership::{self, Refusal};
-use reverie_core::mesh::record::Fields;
-use reverie_core::mesh::vector::Position;
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::trouble::Trouble;
-use super::writing::{self, Draft};
-use super::{Mesh, MeshError, MeshState, founding, inviting, wrapping};
+use super::writing::{self, Draft, Signed};
+use super::{Mesh, MeshError, MeshState, ending, founding, inviting, keys, room, status, wrapping};
 use crate::keeper::identity::{delegation, membership as issuing};
 use crate::keeper::state::{Change, Write};
 use crate::keeper::{Keeper, clock};
@@ -69,26 +65,30 @@ fn stopping() -> Trouble {
     Trouble::unavailable("the agent is stopping", "start it, then try again")
 }
 
-/// Ends a host's keys at what was heard of them, revokes its intermediates, takes back its tokens and makes a new version of
-/// the wrapping key, in one transaction; then drops its connections and lists what we signed for it. The caller has the turn
-/// of membership.
+/// Ends a host's keys, revokes its intermediates, takes back its tokens and makes a new version of the wrapping key, in one
+/// transaction; then drops its connections and lists what we signed for it. What nothing replaces of its records is upheld
+/// by name, and what it said for the mesh we say again. The caller has the turn of membership.
 pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String, actor: Actor) -> Result<(), Trouble> {
     let now = clock::now();
-    let turn = keeper.mesh.affairs.wrapping_turn().await?;
-    let heard = heard(keeper, node);
+    let wrapping = keeper.mesh.affairs.wrapping_turn().await?;
+    let (version, write, number) = wrapping::next(keeper, now)?;
+    // Nothing is taken between the look and the word.
+    let turn = keeper.mesh.turn().await;
+    let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let said = look(keeper, |view| {
         let member = view.members().get(node);
         let member = member.ok_or_else(|| Refusal::new(404, format!("{node} was never in this mesh"), "agentctl mesh peers"))?;
-        Ok((membership::accepted(member, heard), revocations(view, node, now)))
+        Ok((member.kids.clone(), view.lasting_of(node), view.estate_of(node), revocations(view, node, now)))
     });
-    let (accepted, revoked) = said?;
-    let kids: Vec<Kid> = accepted.keys().copied().collect();
-    let eviction = Eviction { node: node.clone(), accepted, reason: reason.clone(), left: false };
-    let mut drafts = vec![Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?];
+    let (kids, lasting, estate, revoked) = said?;
+    let estate = room::fitting(keeper, estate);
+    let heard = keeper.mesh.vector().get(node);
+    let (upheld, mut drafts) = ending::upheld(&lasting)?;
+    let eviction = Eviction { node: node.clone(), keys: vec![], reason: reason.clone(), left: false, upheld, heard };
+    drafts.push(Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?);
     for (key, revocation) in &revoked {
         drafts.push(Draft::put(Collection::Revocations, key.clone(), revocation)?);
     }
-    let (version, write, number) = wrapping::next(keeper, now)?;
     drafts.push(version);
     let mut writes = inviting::take_back(&keeper.state, node)?;
     writes.push(write);
@@ -101,9 +101,11 @@ pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String,
             Some(format!("version {number}, for {node} is out")),
         ),
     ];
-    writing::write(keeper, drafts, Change { writes, events }).await?;
+    let mut signed: Vec<Signed> = ending::again(estate, &ring).collect();
+    signed.extend(drafts.into_iter().map(|draft| Signed::new(draft, &ring.current)));
+    writing::write_signed(keeper, turn, signed, Change { writes, events }, |_| ()).await?;
     wrapping::say_version(keeper);
-    drop(turn);
+    drop(wrapping);
     Mesh::disconnect(keeper, kids);
     if let Err(error) = delegation::revoke_host(keeper, node, actor).await {
         // It is out of the mesh all the same; the lists are tried again.
@@ -112,20 +114,6 @@ pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String,
             .raise("mesh, revocation", format!("{node} is out, but its intermediates are not all in a list yet: {error}"));
     }
     Ok(())
-}
-
-/// How far each key of a host was heard.
-pub(super) fn heard(keeper: &Keeper, node: &NodeId) -> BTreeMap<Kid, Position> {
-    let held = keeper.mesh.read();
-    let mut heard = BTreeMap::new();
-    let Some(core) = &held.core else { return heard };
-    for record in core.set.history(node) {
-        if let Ok(fields) = Fields::read(record) {
-            let position: &mut Position = heard.entry(fields.kid).or_default();
-            *position = fields.position.max(*position);
-        }
-    }
-    heard
 }
 
 /// What revokes a host's intermediates for verifiers of ours, at once.
@@ -154,7 +142,8 @@ pub async fn promote(keeper: &Arc<Keeper>, node: &NodeId, actor: Actor) -> Resul
     let no_keys = || Refusal::new(409, format!("{node} has no KEM key in the mesh"), "have it join again: agentctl mesh readmit");
     let current = host.keys.into_iter().find_map(|key| key.kem_key.map(|kem| (key.signing_key, kem)));
     let (signing, kem) = current.ok_or_else(no_keys)?;
-    let drafts = inviting::admission(node, &signing, &kem, Standing::Authority, "promotion", None)?;
+    let drafts =
+        inviting::admission(node, &signing, &kem, Standing::Authority, "promotion", inviting::despite(keeper, node), None)?;
     let event = event(Kind::HostPromoted, actor, node, None);
     writing::write(keeper, drafts, Change { writes: vec![], events: vec![event] }).await?;
     Ok(())
@@ -178,6 +167,14 @@ pub async fn set_limits(keeper: &Keeper, node: &NodeId, limits: IssuingLimits, a
     Ok(())
 }
 
+/// Goes on to this host's next keys, if it may once more.
+pub async fn rotate_keys(keeper: &Keeper, change: Change) -> Result<(), Trouble> {
+    let us = &keeper.host.node_id;
+    look(keeper, |view| membership::rotate(view, us))?;
+    keys::rotate(keeper, change).await?;
+    Ok(())
+}
+
 /// This host leaves: it says so, waits until somebody heard, and is its own root again. Asked once more after nobody heard,
 /// it goes on waiting.
 pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
@@ -186,11 +183,7 @@ pub async fn leave(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
     if matches!(state, MeshState::None | MeshState::Joining | MeshState::Left) {
         return Err(MeshError::NotIn(state.as_str()).into());
     }
-    let said_before = keeper.mesh.look(|view| {
-        view.members().get(us).is_some_and(|member| {
-            member.standing.is_none() && member.evicted.as_ref().is_some_and(|out| out.left && out.by == *us)
-        })
-    });
+    let said_before = keeper.mesh.look(|view| status::has_left(view, us));
     if state == MeshState::Evicted && said_before != Some(true) {
         // Others know already: there is nothing to say.
         return stay_out(keeper, actor).await;
@@ -230,29 +223,19 @@ impl Drop for Leaving {
 
 async fn say_goodbye(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> {
     let us = &keeper.host.node_id;
-    // Everything until now counts, and the goodbye itself: it is the next record.
-    let accepted = {
-        let held = keeper.mesh.read();
-        let core = held.core.as_ref().ok_or(MeshError::NotIn("none"))?;
-        let view = View::of(&core.set, clock::now());
-        let member = view.members().get(us).ok_or(MeshError::NotIn("none"))?;
-        let own = core.author.position();
-        let last = Position { seq: own.seq + 1, ..own };
-        let current = held.keys.as_ref().map(|ring| ring.current.kid());
-        let mut heard = BTreeMap::new();
-        for record in core.set.history(us) {
-            if let Ok(fields) = Fields::read(record) {
-                let position: &mut Position = heard.entry(fields.kid).or_default();
-                *position = fields.position.max(*position);
-            }
-        }
-        heard.extend(current.map(|kid| (kid, last)));
-        membership::accepted(member, heard)
-    };
-    let eviction = Eviction { node: us.clone(), accepted, reason: "left".to_owned(), left: true };
-    let draft = Draft::put(Collection::Evictions, key::eviction(us, us), &eviction)?;
+    let said = look(keeper, |view| {
+        let keys = view.members().get(us).map(|member| member.keys.iter().map(|key| key.signing_key.kid()).collect());
+        // What an authority said for the mesh counts until another says it again.
+        let authority = view.members().is_authority(us);
+        Ok((keys.unwrap_or_default(), if authority { view.all_of(us) } else { view.lasting_of(us) }))
+    });
+    let (keys, hashes) = said?;
+    let (upheld, mut drafts) = ending::upheld(&hashes)?;
+    let heard = keeper.mesh.vector().get(us);
+    let eviction = Eviction { node: us.clone(), keys, reason: "left".to_owned(), left: true, upheld, heard };
+    drafts.push(Draft::put(Collection::Evictions, key::eviction(us, us), &eviction)?);
     let event = event(Kind::MeshLeft, actor, us, None);
-    founding::leave(keeper, vec![draft], Change { writes: vec![], events: vec![event] }).await?;
+    founding::leave(keeper, drafts, Change { writes: vec![], events: vec![event] }).await?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod arriving;
 mod certificate;
 pub mod clients;
 mod collecting;
+mod ending;
 mod evidence;
 pub mod founding;
 mod heads;
@@ -40,6 +41,7 @@ mod settling;
 mod situation;
 mod statements;
 pub mod status;
+mod succession;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -159,6 +161,7 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(heads::run(Arc::clone(keeper)));
     tokio::spawn(trust::follow(Arc::clone(keeper)));
     tokio::spawn(overlap::follow(Arc::clone(keeper)));
+    tokio::spawn(succession::follow(Arc::clone(keeper)));
     tokio::spawn(renewal::follow(Arc::clone(keeper)));
     tokio::spawn(wrapping::follow(Arc::clone(keeper)));
 }

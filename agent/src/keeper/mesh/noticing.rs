@@ -20,6 +20,8 @@ const EVICTED_MESSAGE: &str = "this host was put out of the mesh; it issues unti
 pub(super) struct Noticed {
     standing: BTreeMap<NodeId, Option<Standing>>,
     forks: BTreeSet<NodeId>,
+    /// Hosts of whom two next keys followed one.
+    rivals: BTreeSet<NodeId>,
     heads: BTreeMap<NodeId, Shown>,
 }
 
@@ -62,7 +64,8 @@ fn fork_reason(node: &NodeId) -> String {
 
 impl Noticed {
     pub(super) fn at_start(view: &View<'_>) -> Self {
-        Self { standing: standing(view), forks: view.evidence().into_keys().cloned().collect(), heads: heads(view) }
+        let forks = view.evidence().into_keys().cloned().collect();
+        Self { standing: standing(view), forks, rivals: rivals(view), heads: heads(view) }
     }
 
     /// What a merge changed. Costs what could have changed.
@@ -70,7 +73,8 @@ impl Noticed {
         let touched: BTreeSet<Collection> =
             merge.taken.iter().filter_map(|parsed| parsed.fields().ok().map(|fields| fields.collection)).collect();
         let mut notices = vec![];
-        if [Collection::Admissions, Collection::HostKeys, Collection::Evictions].iter().any(|kind| touched.contains(kind)) {
+        let deciding = [Collection::Admissions, Collection::HostKeys, Collection::Evictions, Collection::Confirmations];
+        if deciding.iter().any(|kind| touched.contains(kind)) {
             let standing = standing(view);
             notices.extend(standing.iter().filter_map(|(node, now_is)| {
                 let before = self.standing.get(node);
@@ -87,6 +91,15 @@ impl Noticed {
                 Some(Notice { event: Some(event(now, kind, Outcome::Done, node, reason.to_owned())), alarm, gone })
             }));
             self.standing = standing;
+            for node in rivals(view) {
+                if self.rivals.insert(node.clone()) {
+                    let reason = format!("two keys follow one of {node}: the key before is in other hands, or it was copied");
+                    let event = event(now, Kind::ForkFound, Outcome::Failed, &node, reason.clone());
+                    let advice = "look at that host; if it did not rotate twice itself: agentctl mesh readmit";
+                    let alarm = Some((format!("mesh, keys of {node}"), format!("{reason}; {advice}")));
+                    notices.push(Notice { event: Some(event), alarm, gone: vec![] });
+                }
+            }
         }
         let forks: BTreeSet<NodeId> = view.evidence().into_keys().cloned().collect();
         for node in forks.difference(&self.forks) {
@@ -122,6 +135,10 @@ fn event(time: Moment, kind: Kind, outcome: Outcome, node: &NodeId, reason: Stri
 
 fn standing(view: &View<'_>) -> BTreeMap<NodeId, Option<Standing>> {
     view.members().hosts().iter().map(|(node, member)| (node.clone(), member.standing)).collect()
+}
+
+fn rivals(view: &View<'_>) -> BTreeSet<NodeId> {
+    view.members().rotations().iter().filter(|rotation| rotation.record.is_none()).map(|one| one.node.clone()).collect()
 }
 
 fn heads(view: &View<'_>) -> BTreeMap<NodeId, Shown> {

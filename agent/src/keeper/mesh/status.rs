@@ -24,6 +24,7 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     let policy = keeper.policy();
     let gossip = &policy.config.gossip;
     let state = mesh.state();
+    let unheard = state == MeshState::Evicted && mesh.look(|view| has_left(view, &keeper.host.node_id)).unwrap_or_default();
     let admission = mesh.admission(gossip);
     let issuers = keeper.issuers();
     let intermediate_ends = ca::issuing_intermediate(&issuers.stored.record, now).map(|known| known.validity.not_after);
@@ -35,8 +36,8 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     let mut status = MeshStatus {
         trust_domain: keeper.host.trust_domain.to_string(),
         node_id: keeper.host.node_id.clone(),
-        state: state.as_str().to_owned(),
-        advice: advice(state).map(str::to_owned),
+        state: if unheard { MeshState::Left } else { state }.as_str().to_owned(),
+        advice: if unheard { Some(UNHEARD) } else { advice(state) }.map(str::to_owned),
         mesh: mesh.id().map(|id| data_encoding::HEXLOWER.encode(&id)),
         digest: None,
         records: 0,
@@ -107,6 +108,16 @@ pub(super) fn note_refusal(keeper: &Keeper) {
     }
 }
 
+/// For a host that said it leaves, and was heard by nobody.
+const UNHEARD: &str = "this host has left, but nobody could be told yet; `agentctl mesh leave` again when a peer can be reached";
+
+/// Whether a host is out by its own word.
+pub(super) fn has_left(view: &View<'_>, node: &NodeId) -> bool {
+    view.members()
+        .get(node)
+        .is_some_and(|member| member.standing.is_none() && member.evicted.as_ref().is_some_and(|out| out.left && out.by == *node))
+}
+
 fn advice(state: MeshState) -> Option<&'static str> {
     match state {
         MeshState::Cloned => Some(
@@ -153,7 +164,7 @@ fn host_status(host: Host, peer: Option<&PeerState>, ours: bool, admission: &Adm
     }
 }
 
-fn intermediate_ends_of(view: &View<'_>) -> Vec<(reverie_core::id::NodeId, Moment)> {
+fn intermediate_ends_of(view: &View<'_>) -> Vec<(NodeId, Moment)> {
     let ends = view.intermediates().into_iter().filter_map(|known| {
         let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(&known.intermediate.certificate).ok()?;
         Some((known.intermediate.node, Moment::from_secs(certificate.validity().not_after.timestamp())))

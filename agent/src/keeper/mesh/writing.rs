@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reverie_core::mesh::author::check_room;
 use reverie_core::mesh::collection::Collection;
-use reverie_core::mesh::crypto::Signer;
+use reverie_core::mesh::crypto::{Kid, Signer};
 use reverie_core::mesh::record::{Parsed, Record, Stamp};
 use reverie_core::mesh::set::Offered;
 
@@ -94,8 +94,9 @@ async fn write_in_turn(
     let (author, records, bytes) = {
         let held = mesh.read();
         let core = may_write(&held)?;
-        let kid = |signed: &Signed| signed.by.signing.public_key().kid();
-        check_room(&core.set, &core.node, signed.iter().map(|one| (kid(one), one.draft.collection, one.draft.key.as_str())))?;
+        // A next key has the standing of the one before, which signs first.
+        let kid = signed.first().map(|first| first.by.signing.public_key().kid()).unwrap_or(Kid([0; 20]));
+        check_room(&core.set, &core.node, signed.iter().map(|one| (kid, one.draft.collection, one.draft.key.as_str())))?;
         let mut author = core.author.clone();
         let now = clock::now();
         let records = signed.into_iter().map(|Signed { draft, by, stamp }| {

@@ -17,7 +17,10 @@ impl Collection {
 
     /// Every record is an element of its own: none replaces another, none is withdrawn, none is held back.
     pub const fn only_grows(self) -> bool {
-        matches!(self, Self::Admissions | Self::HostKeys | Self::Evictions | Self::Revocations)
+        matches!(
+            self,
+            Self::Admissions | Self::HostKeys | Self::Evictions | Self::Revocations | Self::Upheld | Self::Confirmations
+        )
     }
 
     /// No tombstones, and not held back from the view.
@@ -34,13 +37,14 @@ impl Collection {
     pub const fn max_value(self) -> usize {
         match self {
             Self::Crls => 520 << 10,
+            Self::Upheld => 32 << 10,
             Self::IssuingLimits => 16 << 10,
             Self::Nodes | Self::Evictions | Self::AuditHeads | Self::Bundles | Self::Intermediates => 8 << 10,
             Self::Identities | Self::Hbac | Self::Roles => 4 << 10,
             Self::Admissions | Self::HostKeys | Self::Clients | Self::Scopes | Self::Users => 2 << 10,
             Self::SigningKeys => 1 << 10,
             Self::RefreshFamilies => 512,
-            Self::WrappingKeys | Self::Floors | Self::Invalidations | Self::Lockouts => 256,
+            Self::WrappingKeys | Self::Floors | Self::Invalidations | Self::Lockouts | Self::Confirmations => 256,
             Self::Revocations => 64,
         }
     }
@@ -64,8 +68,10 @@ impl Collection {
             | Self::Floors
             | Self::SigningKeys
             | Self::Lockouts
-            | Self::RefreshFamilies => false,
+            | Self::RefreshFamilies
+            | Self::Upheld => false,
             Self::Admissions
+            | Self::Confirmations
             | Self::Bundles
             | Self::Intermediates
             | Self::WrappingKeys
@@ -86,9 +92,9 @@ impl Collection {
             Self::Floors | Self::AuditHeads => key == author,
             Self::Evictions => split(key).is_some_and(|(_, by)| by == author),
             Self::Lockouts => split(key).is_some_and(|(subject, node)| !subject.is_empty() && node == author),
-            Self::Admissions | Self::HostKeys => split(key).is_some_and(|(_, kid)| is_hex(kid, 40)),
+            Self::Admissions | Self::HostKeys | Self::Confirmations => split(key).is_some_and(|(_, kid)| is_hex(kid, 40)),
             Self::Revocations => split(key).is_some_and(|(issuer, serial)| is_hex(issuer, 64) && is_serial(serial)),
-            Self::Bundles | Self::Intermediates | Self::Crls => is_hex(key, 64),
+            Self::Bundles | Self::Intermediates | Self::Crls | Self::Upheld => is_hex(key, 64),
             _ => true,
         }
     }
@@ -110,8 +116,9 @@ impl Drawer {
             Collection::AuditHeads | Collection::Floors => 1,
             Collection::Evictions if self.own => 8,
             Collection::Crls => 32,
-            Collection::HostKeys | Collection::Bundles => 64,
-            Collection::SigningKeys => 256,
+            Collection::Bundles => 64,
+            Collection::Upheld => 128,
+            Collection::HostKeys | Collection::SigningKeys => 256,
             Collection::WrappingKeys
             | Collection::Evictions
             | Collection::IssuingLimits
@@ -122,6 +129,7 @@ impl Drawer {
             Collection::Lockouts | Collection::RefreshFamilies => 8192,
             Collection::Nodes
             | Collection::Admissions
+            | Collection::Confirmations
             | Collection::Revocations
             | Collection::Intermediates
             | Collection::Clients
@@ -169,6 +177,11 @@ pub mod key {
     /// `evictions/…`; a further eviction is a further record under the same key.
     pub fn eviction(node: &NodeId, author: &NodeId) -> String {
         format!("{node}/{author}")
+    }
+
+    /// `confirmations/…`; `previous` names the signing key before.
+    pub fn confirmation(node: &NodeId, previous: &Kid) -> String {
+        format!("{node}/{previous}")
     }
 
     /// `revocations/…`; `issuer` is the SHA-256 of the issuing certificate, `serial` its octets as in the certificate, both in

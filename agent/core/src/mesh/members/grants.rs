@@ -1,48 +1,127 @@
-//! The closure of admissions under evictions.
+//! The closure of admissions and next keys under what was applied so far.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::Evicted;
+use super::statements::{Said, Statements};
 use crate::id::NodeId;
-use crate::mesh::collection::{self, Admission, Collection, Eviction, HostKey, Standing};
+use crate::mesh::collection::{Collection, Eviction, HostKey, Standing, Upheld};
 use crate::mesh::crypto::{KemPublicKey, Kid, SigningPublicKey};
 use crate::mesh::record::{Hash, Stamp};
 use crate::mesh::set::{Anchor, Set};
 use crate::mesh::vector::Position;
 
+/// So often a host goes on to a next key after one admission; further ones come to nothing.
+pub const MAX_ROTATIONS: u32 = 64;
+/// Next keys of one key that are remembered as that host's, though one at most follows.
+const MAX_RIVALS: usize = 8;
+
 /// Distance from the founding host in the chain of promotions, then when, then who. Smaller is senior.
 pub(super) type Seniority = (u32, Stamp, NodeId);
 
-/// One record that says something of members, decoded.
-struct Said<T> {
-    by: NodeId,
-    kid: Kid,
-    position: Position,
-    stamp: Stamp,
-    hash: Hash,
-    what: T,
+/// Why a key ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The host went on to its next key.
+    Rotated,
+    /// Two next keys are there, and it is not settled which follows.
+    Disputed,
+    /// An eviction.
+    Evicted,
+    /// It was to follow a key that another followed.
+    Superseded,
 }
 
-/// All of them.
-pub(super) struct Statements {
-    admissions: BTreeMap<(NodeId, Kid), Vec<Said<Admission>>>,
-    next_keys: BTreeMap<(NodeId, Kid), Vec<Said<HostKey>>>,
-    evictions: Vec<Said<Eviction>>,
+/// How a key ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) why: Why,
+    /// What all of these uphold still counts.
+    upheld: Vec<Arc<Upheld>>,
+    /// And this one: that names the next key.
+    last: Option<Hash>,
+}
+
+impl End {
+    fn superseded() -> Self {
+        Self { why: Why::Superseded, upheld: vec![], last: None }
+    }
+
+    fn evicted(by: &Said<Eviction>) -> Self {
+        Self { why: Why::Evicted, upheld: vec![Arc::clone(&by.upheld)], last: None }
+    }
+
+    /// Whether a record by the key still counts.
+    pub(super) fn holds(&self, set: &Set, hash: &Hash) -> bool {
+        let list = |name: &str| {
+            let found = set.under(Collection::Upheld, name).next();
+            found.and_then(|entry| entry.fields().value)
+        };
+        self.last.as_ref() == Some(hash) || (!self.upheld.is_empty() && self.upheld.iter().all(|upheld| upheld.holds(hash, list)))
+    }
 }
 
 /// A key in the closure.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) signing_key: SigningPublicKey,
     pub(super) kem_key: Option<(Stamp, KemPublicKey)>,
     pub(super) standing: Standing,
-    pub(super) until: Option<Position>,
-    /// It ended because the host went on to its next key, and for no other reason.
-    pub(super) rotated: bool,
+    pub(super) end: Option<End>,
     pub(super) by: String,
     /// Newer keys have greater ones: the admission's stamp, then how many keys came before it in the chain.
     pub(super) order: (Stamp, u32),
-    seniority: Option<Seniority>,
+    pub(super) seniority: Option<Seniority>,
+    /// Evictions by these up to there do not end it: it was admitted in knowledge of them.
+    despite: BTreeMap<NodeId, Position>,
+    /// It follows a key that ended so. `None` for one that was admitted itself.
+    inherited: Option<End>,
+    /// An authority admitted it itself.
+    admitted: bool,
+}
+
+impl Grant {
+    fn founding(anchor: &Anchor) -> Self {
+        Self {
+            signing_key: anchor.key.clone(),
+            kem_key: None,
+            standing: Standing::Authority,
+            end: None,
+            by: "founding".to_owned(),
+            order: (Stamp::default(), 0),
+            seniority: Some((0, Stamp::default(), anchor.node.clone())),
+            despite: BTreeMap::new(),
+            inherited: None,
+            admitted: true,
+        }
+    }
+
+    /// Whether a record by this key counts.
+    pub(super) fn counts(&self, set: &Set, hash: &Hash) -> bool {
+        self.end.as_ref().is_none_or(|end| end.holds(set, hash))
+    }
+
+    fn is_ended_by(&self, kid: Kid, eviction: &Said<Eviction>) -> bool {
+        match eviction.what.left {
+            true => eviction.what.keys.contains(&kid),
+            false => eviction.position > self.despite.get(&eviction.by).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether an eviction of its host would change something of it.
+    pub(super) fn would_end(&self, kid: Kid, eviction: &Said<Eviction>) -> bool {
+        let done = self.end.as_ref().is_some_and(|end| matches!(end.why, Why::Evicted | Why::Superseded));
+        !done && self.is_ended_by(kid, eviction)
+    }
+}
+
+/// What was applied so far.
+#[derive(Default)]
+pub(super) struct Applied<'a> {
+    /// By host, in the order they were applied: the first that ends a key decides what is upheld.
+    pub(super) evictions: BTreeMap<NodeId, Vec<&'a Said<Eviction>>>,
+    /// Hash of the record that follows a key.
+    pub(super) follows: BTreeMap<(NodeId, Kid), Hash>,
 }
 
 /// The closure.
@@ -58,117 +137,58 @@ impl Grants {
         &self.0
     }
 
+    pub(super) fn of(&self, node: &NodeId) -> impl Iterator<Item = (Kid, &Grant)> {
+        self.0.get(node).into_iter().flatten().map(|(kid, grant)| (*kid, grant))
+    }
+
     /// The most senior key of a host.
-    fn seniority(&self, node: &NodeId) -> Option<&Seniority> {
+    pub(super) fn seniority(&self, node: &NodeId) -> Option<&Seniority> {
         self.0.get(node)?.values().filter_map(|grant| grant.seniority.as_ref()).min()
     }
 }
 
+type Queue = BTreeSet<(Option<Seniority>, NodeId, Kid)>;
+
 impl Statements {
-    pub(super) fn of(set: &Set) -> Self {
-        let mut all = Self { admissions: BTreeMap::new(), next_keys: BTreeMap::new(), evictions: Vec::new() };
-        for (key, said) in decoded::<Admission>(set, Collection::Admissions) {
-            if key == collection::key::admission(&said.what.node, &said.what.signing_key.kid()) {
-                all.admissions.entry((said.by.clone(), said.kid)).or_default().push(said);
-            }
-        }
-        for (key, said) in decoded::<HostKey>(set, Collection::HostKeys) {
-            if key == collection::key::host_key(&said.by, &said.what.signing_key.kid()) && said.what.previous == said.kid {
-                all.next_keys.entry((said.by.clone(), said.kid)).or_default().push(said);
-            }
-        }
-        for (key, said) in decoded::<Eviction>(set, Collection::Evictions) {
-            if key == collection::key::eviction(&said.what.node, &said.by) {
-                all.evictions.push(said);
-            }
-        }
-        all
-    }
-
-    /// Applies evictions one at a time until none is left that its author may make.
-    pub(super) fn settle(&self, anchor: &Anchor) -> (Grants, Vec<(NodeId, Evicted)>) {
-        let mut applied: Vec<&Said<Eviction>> = Vec::new();
-        let mut pending: Vec<&Said<Eviction>> = self.evictions.iter().collect();
-        let mut grants = self.closure(anchor, &applied);
-        loop {
-            let order = |said: &Said<Eviction>| {
-                let rank = grants.get(&said.by, said.kid).and_then(|grant| grant.seniority.clone());
-                (rank.is_none(), rank, said.stamp, said.by.clone(), said.hash)
-            };
-            let may = |said: &&Said<Eviction>| self.may_evict(&grants, &applied, said);
-            let Some(next) = pending.iter().copied().filter(may).min_by_key(|said| order(said)) else { break };
-            pending.retain(|said| !std::ptr::eq(*said, next));
-            applied.push(next);
-            grants = self.closure(anchor, &applied);
-        }
-        let evicted = |said: &&Said<Eviction>| Evicted {
-            by: said.by.clone(),
-            stamp: said.stamp,
-            reason: said.what.reason.chars().take(200).collect(),
-            left: said.what.left,
-        };
-        (grants, applied.iter().map(|said| (said.what.node.clone(), evicted(said))).collect())
-    }
-
-    fn may_evict(&self, grants: &Grants, applied: &[&Said<Eviction>], said: &Said<Eviction>) -> bool {
-        let Some(grant) = grants.get(&said.by, said.kid) else { return false };
-        if grant.until.is_some_and(|until| said.position > until) {
-            return false;
-        }
-        if said.by == said.what.node {
-            return said.what.left;
-        }
-        let Some(own) = grant.seniority.as_ref().filter(|_| grant.standing == Standing::Authority) else { return false };
-        let out = applied.iter().any(|other| other.what.node == said.by && !other.what.left);
-        !(out && grants.seniority(&said.what.node).is_some_and(|target| target < own))
-    }
-
-    /// Every key that the founding host's reaches, the most senior first, each with the end that `applied` sets it.
-    fn closure(&self, anchor: &Anchor, applied: &[&Said<Eviction>]) -> Grants {
-        let mut grants = Grants::default();
-        let mut queue = BTreeSet::new();
-        let founding = Grant {
-            signing_key: anchor.key.clone(),
-            kem_key: None,
-            standing: Standing::Authority,
-            until: None,
-            rotated: false,
-            by: "founding".to_owned(),
-            order: (Stamp::default(), 0),
-            seniority: Some((0, Stamp::default(), anchor.node.clone())),
-        };
-        let kid = anchor.key.kid();
-        grants.0.entry(anchor.node.clone()).or_default().insert(kid, founding);
-        queue.insert((Some((0, Stamp::default(), anchor.node.clone())), anchor.node.clone(), kid));
+    /// Every key that the founding host's reaches, the most senior first, each with its end.
+    pub(super) fn closure(&self, set: &Set, applied: &Applied<'_>) -> Grants {
+        let (anchor, mut grants, mut queue) = (set.anchor(), Grants::default(), Queue::new());
+        grants.add(&mut queue, anchor.node.clone(), Grant::founding(anchor));
         while let Some((_, node, kid)) = queue.pop_first() {
             let Some(grant) = grants.0.get_mut(&node).and_then(|keys| keys.get_mut(&kid)) else { continue };
-            (grant.until, grant.rotated) = self.end_of(&node, kid, grant.order.0, applied);
+            grant.end = self.end_of(&node, kid, grant, applied);
             let grant = grant.clone();
-            let within = |position: Position| grant.until.is_none_or(|until| position <= until);
-            for said in self.next_keys.get(&(node.clone(), kid)).into_iter().flatten().filter(|said| within(said.position)) {
+            for (said, inherited) in self.next_keys_of(&node, kid, &grant, applied) {
                 let next = Grant {
                     signing_key: said.what.signing_key.clone(),
                     kem_key: Some((said.stamp, said.what.kem_key.clone())),
                     order: (grant.order.0, grant.order.1 + 1),
-                    until: None,
-                    rotated: false,
+                    end: None,
+                    inherited,
+                    admitted: false,
                     ..grant.clone()
                 };
                 grants.add(&mut queue, node.clone(), next);
             }
             let Some(own) = grant.seniority.as_ref().filter(|_| grant.standing == Standing::Authority) else { continue };
-            for said in self.admissions.get(&(node.clone(), kid)).into_iter().flatten().filter(|said| within(said.position)) {
+            let admissions = self.admissions.get(&(node.clone(), kid)).into_iter().flatten();
+            for said in admissions.filter(|said| grant.counts(set, &said.hash)) {
                 let admission = &said.what;
                 let seniority = (own.0 + 1, said.stamp, admission.node.clone());
+                let mut despite = admission.despite.clone();
+                // Whoever admits a host knows what it said itself before.
+                despite.entry(said.by.clone()).and_modify(|at| *at = said.position.max(*at)).or_insert(said.position);
                 let next = Grant {
                     signing_key: admission.signing_key.clone(),
                     kem_key: admission.kem_key.clone().map(|key| (said.stamp, key)),
                     standing: admission.standing,
-                    until: None,
-                    rotated: false,
+                    end: None,
                     by: admission.by.chars().take(32).collect(),
                     order: (said.stamp, 0),
                     seniority: (admission.standing == Standing::Authority).then_some(seniority),
+                    despite,
+                    inherited: None,
+                    admitted: true,
                 };
                 grants.add(&mut queue, admission.node.clone(), next);
             }
@@ -176,25 +196,77 @@ impl Statements {
         grants
     }
 
-    /// Up to where a key's records count: where the host went on to its next key, and what evictions accepted of it. An
-    /// eviction spares a key that it does not name and that was admitted later. And whether it was the former alone.
-    fn end_of(&self, node: &NodeId, kid: Kid, admitted: Stamp, applied: &[&Said<Eviction>]) -> (Option<Position>, bool) {
-        let rotated = self.next_keys.get(&(node.clone(), kid)).into_iter().flatten().map(|said| said.position);
-        let evicted = applied.iter().filter(|said| said.what.node == *node).filter_map(|said| {
-            let accepted = said.what.accepted.get(&kid).copied();
-            match accepted {
-                None if admitted > said.stamp => None,
-                accepted => Some(accepted.unwrap_or_default()),
+    /// Ends the keys of a host that grants nothing to others, as the closure would.
+    pub(super) fn end_keys(&self, grants: &mut Grants, node: &NodeId, applied: &Applied<'_>) {
+        let Some(keys) = grants.0.get_mut(node) else { return };
+        let mut order: Vec<(u32, Kid)> = keys.iter().map(|(kid, grant)| (grant.order.1, *kid)).collect();
+        order.sort_unstable();
+        for (_, kid) in order {
+            let Some(grant) = keys.get_mut(&kid) else { continue };
+            grant.end = self.end_of(node, kid, grant, applied);
+            let grant = grant.clone();
+            for (said, inherited) in self.next_keys_of(node, kid, &grant, applied) {
+                if let Some(next) = keys.get_mut(&said.what.signing_key.kid()).filter(|next| !next.admitted) {
+                    next.inherited = inherited;
+                }
             }
-        });
-        let (rotated, evicted) = (rotated.min(), evicted.min());
-        (rotated.into_iter().chain(evicted).min(), rotated.is_some() && evicted.is_none())
+        }
+    }
+
+    /// The record that follows a key: one is settled, or the only one. A member's lowest follows meanwhile, since nobody
+    /// depends on a member.
+    pub(super) fn following(&self, node: &NodeId, kid: Kid, grant: &Grant, applied: &Applied<'_>) -> Option<&Said<HostKey>> {
+        let all = self.next_of(node, kid);
+        if grant.order.1 >= MAX_ROTATIONS {
+            return None;
+        }
+        match applied.follows.get(&(node.clone(), kid)) {
+            Some(hash) => all.iter().find(|said| said.hash == *hash),
+            None if all.len() > 1 && grant.seniority.is_some() => None,
+            None => all.first(),
+        }
+    }
+
+    /// How a key ended: by the first eviction that ends it, with the key before, or by going on to the next.
+    fn end_of(&self, node: &NodeId, kid: Kid, grant: &Grant, applied: &Applied<'_>) -> Option<End> {
+        let evictions = applied.evictions.get(node).into_iter().flatten();
+        if let Some(eviction) = evictions.copied().find(|eviction| grant.is_ended_by(kid, eviction)) {
+            return Some(End::evicted(eviction));
+        }
+        if grant.inherited.is_some() {
+            return grant.inherited.clone();
+        }
+        let next = self.next_of(node, kid);
+        if next.is_empty() || grant.order.1 >= MAX_ROTATIONS {
+            return None;
+        }
+        Some(match self.following(node, kid, grant, applied) {
+            Some(said) => End { why: Why::Rotated, upheld: vec![Arc::clone(&said.upheld)], last: Some(said.hash) },
+            None => {
+                let upheld = next.iter().take(MAX_RIVALS).map(|said| Arc::clone(&said.upheld)).collect();
+                End { why: Why::Disputed, upheld, last: None }
+            }
+        })
+    }
+
+    /// What a host said of its next key: the one that follows shares the fate of the key, the others come to nothing.
+    fn next_keys_of(&self, node: &NodeId, kid: Kid, grant: &Grant, applied: &Applied<'_>) -> Vec<(&Said<HostKey>, Option<End>)> {
+        let why = grant.end.as_ref().map(|end| end.why);
+        if grant.order.1 >= MAX_ROTATIONS || why == Some(Why::Superseded) {
+            return vec![];
+        }
+        let following = self.following(node, kid, grant, applied);
+        let fate = grant.end.clone().filter(|_| why == Some(Why::Evicted));
+        let is_it = |said: &Said<HostKey>| following.is_some_and(|one| one.hash == said.hash);
+        let others = self.next_of(node, kid).iter().take(MAX_RIVALS).filter(|said| !is_it(said));
+        let others = others.map(|said| (said, Some(fate.clone().unwrap_or_else(End::superseded))));
+        following.map(|said| (said, fate.clone())).into_iter().chain(others).collect()
     }
 }
 
 impl Grants {
     /// Adds what one record grants. The greater standing and the newer admission win; whatever changes is looked at again.
-    fn add(&mut self, queue: &mut BTreeSet<(Option<Seniority>, NodeId, Kid)>, node: NodeId, new: Grant) {
+    fn add(&mut self, queue: &mut Queue, node: NodeId, new: Grant) {
         let kid = new.signing_key.kid();
         let keys = self.0.entry(node.clone()).or_default();
         let Some(known) = keys.get_mut(&kid) else {
@@ -202,38 +274,25 @@ impl Grants {
             keys.insert(kid, new);
             return;
         };
-        let before = (known.standing, known.order, known.seniority.clone(), known.kem_key.as_ref().map(|(at, _)| *at));
+        let before = known.clone();
         known.standing = known.standing.max(new.standing);
         known.seniority = [known.seniority.take(), new.seniority].into_iter().flatten().min();
-        if new.order > known.order {
+        // A key that was admitted does not become an older host's next.
+        if new.order > known.order && (new.admitted || !known.admitted) {
             (known.order, known.by) = (new.order, new.by);
         }
         if new.kem_key.as_ref().map(|(at, _)| *at) > known.kem_key.as_ref().map(|(at, _)| *at) {
             known.kem_key = new.kem_key;
         }
-        if before != (known.standing, known.order, known.seniority.clone(), known.kem_key.as_ref().map(|(at, _)| *at)) {
+        for (by, position) in new.despite {
+            known.despite.entry(by).and_modify(|at| *at = position.max(*at)).or_insert(position);
+        }
+        known.admitted |= new.admitted;
+        if new.inherited.is_none() {
+            known.inherited = None;
+        }
+        if *known != before {
             queue.insert((known.seniority.clone(), node, kid));
         }
     }
-}
-
-/// Records of a collection that decode, with their keys.
-fn decoded<T: for<'b> minicbor::Decode<'b, ()>>(set: &Set, collection: Collection) -> Vec<(String, Said<T>)> {
-    let entries = set.chains(collection).flatten();
-    let decode = |entry: &crate::mesh::set::Entry| {
-        let fields = entry.fields();
-        let said = Said {
-            by: set.node(entry.author).clone(),
-            kid: fields.kid,
-            position: entry.position,
-            stamp: entry.stamp,
-            hash: fields.hash(),
-            what: minicbor::decode(fields.value?).ok()?,
-        };
-        Some((fields.key.to_owned(), said))
-    };
-    let mut all: Vec<(String, Said<T>)> = entries.filter_map(decode).collect();
-    // As they are chained they show the order of arrival.
-    all.sort_by(|(_, a), (_, b)| (&a.by, a.position, a.hash).cmp(&(&b.by, b.position, b.hash)));
-    all
 }

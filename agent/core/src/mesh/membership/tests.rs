@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::mesh::author::Author;
 use crate::mesh::collection::{Admission, Collection, Eviction, HostKey, Node, key};
@@ -37,15 +39,21 @@ impl Scene {
     }
 
     fn admit(&mut self, by: &str, with: u8, who: &str, byte: u8, standing: Standing, how: &str) {
-        let admission =
-            Admission { node: node(who), signing_key: fake(byte).0, kem_key: Some(kem(byte)), standing, by: how.to_owned() };
+        let admission = Admission {
+            node: node(who),
+            signing_key: fake(byte).0,
+            kem_key: Some(kem(byte)),
+            standing,
+            by: how.to_owned(),
+            despite: Default::default(),
+        };
         let key = key::admission(&node(who), &fake(byte).0.kid());
         self.say(by, with, Collection::Admissions, &key, minicbor::to_vec(&admission).unwrap());
     }
 
     fn evict(&mut self, by: &str, with: u8, who: &str) {
-        let accepted = accepted(self.view().members().get(&node(who)).unwrap(), []);
-        let eviction = Eviction { node: node(who), accepted, reason: "lost".to_owned(), left: false };
+        let (keys, upheld, heard) = Default::default();
+        let eviction = Eviction { node: node(who), keys, reason: "lost".to_owned(), left: false, upheld, heard };
         self.say(by, with, Collection::Evictions, &key::eviction(&node(who), &node(by)), minicbor::to_vec(&eviction).unwrap());
     }
 
@@ -179,17 +187,6 @@ fn a_member_is_promoted_once() {
     assert_eq!(status(promote(&scene.view(), &first, &node("stranger"))), 404);
 }
 
-#[test]
-fn an_eviction_names_every_key_and_how_far_it_was_heard() {
-    let scene = Scene::with_web();
-    let member = scene.view().members().get(&node("web")).cloned().unwrap();
-    let kid = fake(2).0.kid();
-    let at = |seq| Position { epoch: 9, seq };
-    assert_eq!(accepted(&member, []), BTreeMap::from([(kid, Position::default())]));
-    let heard = [(kid, at(3)), (kid, at(2)), (Kid([0; 20]), at(9))];
-    assert_eq!(accepted(&member, heard), BTreeMap::from([(kid, at(3))]), "a key that is not the host's is not named");
-}
-
 fn claim<'a>(principal: &'a str, node: &'a NodeId, keys: &'a (Fake, KemPublicKey)) -> Claim<'a> {
     Claim { principal, node, signing: &keys.0.0, kem: &keys.1 }
 }
@@ -253,7 +250,13 @@ fn a_keytab_does_not_take_over_a_host_that_came_by_token_or_an_authority() {
 #[test]
 fn the_key_before_is_good_to_speak_with_until_the_host_says_otherwise_or_is_put_out() {
     let mut scene = Scene::with_web();
-    let next = HostKey { signing_key: fake(7).0, kem_key: kem(7), previous: fake(2).0.kid(), proof: [0; 64] };
+    let next = HostKey {
+        signing_key: fake(7).0,
+        kem_key: kem(7),
+        previous: fake(2).0.kid(),
+        proof: [0; 64],
+        upheld: Default::default(),
+    };
     let key = key::host_key(&node("web"), &fake(7).0.kid());
     let mut proven = next.clone();
     proven.proof =

@@ -124,6 +124,9 @@ impl<'a> Fields<'a> {
         if value.len() > self.collection.max_value() {
             return Err(Malformed::Value);
         }
+        if self.collection == Collection::Upheld && self.key != data_encoding::HEXLOWER.encode(&Sha256::digest(value)) {
+            return Err(Malformed::Key);
+        }
         if self.collection == Collection::Floors {
             let floor: Floor = minicbor::decode(value).map_err(|_| Malformed::Floor)?;
             if floor.collected >= self.position {

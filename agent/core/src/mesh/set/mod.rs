@@ -276,6 +276,12 @@ impl Set {
         self.authors.get(author).map(|&author| &self.ledgers[author as usize])
     }
 
+    /// Everything that stands of an author, ascending.
+    pub(super) fn entries_of(&self, author: &NodeId) -> impl Iterator<Item = &Entry> {
+        let ledger = self.ledger(author).into_iter();
+        ledger.flat_map(|ledger| ledger.after(Position::default())).map(|(_, id)| self.entry(id))
+    }
+
     /// Entries under a key, of every author.
     pub(super) fn under<'a, 'k>(&'a self, collection: Collection, key: &'k str) -> impl Iterator<Item = &'a Entry> + use<'a, 'k> {
         self.chain(collection, short(key)).filter(move |entry| entry.key() == key)

@@ -134,7 +134,7 @@ fn a_member_cannot_promote_itself() {
 fn a_member_cannot_evict_an_authority_or_anyone() {
     let mut world = World::usual();
     for who in ["a", "n"] {
-        let forged = world.eviction("m", who, world.set.heard(&node(who)));
+        let forged = world.eviction("m", who, &[]).pop().unwrap();
         assert_eq!(world.hear(&forged), Offered::Refused(Refusal::UnknownKey));
     }
     let members = world.view();
@@ -356,7 +356,8 @@ fn a_key_admitted_under_anothers_name_is_none() {
     world.arrive("x", "x");
     let signing_key = DoubleSigner::named("x").public_key().clone();
     let standing = Standing::Member;
-    let admission = Admission { node: node("x"), signing_key, kem_key: None, standing, by: "token".to_owned() };
+    let admission =
+        Admission { node: node("x"), signing_key, kem_key: None, standing, by: "token".to_owned(), despite: Default::default() };
     let other = key::admission(&node("x"), &DoubleSigner::named("y").public_key().kid());
     world.say("a", Collection::Admissions, &other, &cbor(&admission));
     assert!(world.view().host(&node("x")).is_none());

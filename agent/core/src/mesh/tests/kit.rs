@@ -6,14 +6,13 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::id::NodeId;
-use crate::mesh::author::Author;
-use crate::mesh::collection::{Admission, Collection, Eviction, HostKey, Standing, key};
+use crate::mesh::author::{Again, Author};
+use crate::mesh::collection::{Admission, Collection, Confirmation, Eviction, HostKey, Standing, Upheld, UpheldList, key};
 use crate::mesh::crypto::{
     BadSignature, CryptoFailure, KemCiphertext, KemPublicKey, Kid, PublicOperations, Signer, SigningPublicKey,
 };
-use crate::mesh::record::{Parsed, Record, host_key_bytes};
+use crate::mesh::record::{Hash, Parsed, Record, host_key_bytes};
 use crate::mesh::set::{Anchor, Limits, Offered, Refusal, Set};
-use crate::mesh::vector::Position;
 use crate::mesh::view::View;
 use crate::moment::Moment;
 
@@ -188,7 +187,7 @@ impl World {
     /// With a value that must be taken.
     pub(crate) fn say(&mut self, by: &'static str, collection: Collection, key: &str, value: &[u8]) {
         let offered = self.write(by, collection, key, Some(value.to_vec()));
-        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{by} {collection:?} {key}: {offered:?}");
+        assert!(matches!(offered, Offered::Taken { .. }), "{by} {collection:?} {key}: {offered:?}");
     }
 
     /// What only an authority's key may say is not taken.
@@ -200,40 +199,80 @@ impl World {
     pub(crate) fn admission(&mut self, by: &'static str, who: &'static str, standing: Standing, how: &str) -> Vec<u8> {
         let signing_key = self.pens[who].signer.0.clone();
         let kid = signing_key.kid();
-        let admission = Admission { node: node(who), signing_key, kem_key: Some(kem(who)), standing, by: how.to_owned() };
+        let despite = self.view().members().get(&node(who)).map(|member| member.evictions.clone()).unwrap_or_default();
+        let admission =
+            Admission { node: node(who), signing_key, kem_key: Some(kem(who)), standing, by: how.to_owned(), despite };
         self.whisper(by, Collection::Admissions, &key::admission(&node(who), &kid), Some(cbor(&admission)))
     }
 
     pub(crate) fn admit(&mut self, by: &'static str, who: &'static str, standing: Standing, how: &str) {
         let record = self.admission(by, who, standing, how);
         let offered = self.hear(&record);
-        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{offered:?}");
+        assert!(matches!(offered, Offered::Taken { .. }), "{offered:?}");
     }
 
-    /// With what the set heard of it as accepted.
+    /// Upholding what counts of it in the set; what it said for the mesh is said again first.
     pub(crate) fn evict(&mut self, by: &'static str, who: &'static str) {
-        let accepted = self.set.heard(&node(who));
-        self.evict_at(by, who, accepted);
+        for again in self.view().estate_of(&node(who)) {
+            self.repeat(by, again);
+        }
+        let upheld = self.view().lasting_of(&node(who));
+        self.evict_upholding(by, who, &upheld);
     }
 
-    pub(crate) fn eviction(&mut self, by: &'static str, who: &'static str, accepted: Position) -> Vec<u8> {
-        let kids = self.view().members().get(&node(who)).map(|member| member.kids.clone()).unwrap_or_default();
-        let accepted = kids.into_iter().map(|kid| (kid, accepted)).collect();
-        let eviction = Eviction { node: node(who), accepted, reason: "stolen".to_owned(), left: by == who };
-        self.whisper(by, Collection::Evictions, &key::eviction(&node(who), &node(by)), Some(cbor(&eviction)))
-    }
-
-    pub(crate) fn evict_at(&mut self, by: &'static str, who: &'static str, accepted: Position) {
-        let record = self.eviction(by, who, accepted);
+    pub(crate) fn repeat(&mut self, by: &'static str, again: Again) {
+        let pen = self.pens.get_mut(by).unwrap();
+        let record = pen.author.repeat(again.collection, &again.key, again.value, again.stamp, &pen.signer).unwrap().to_bytes();
         let offered = self.hear(&record);
-        assert!(matches!(offered, Offered::Taken { fork: false, .. }), "{offered:?}");
+        assert!(matches!(offered, Offered::Taken { .. }), "{offered:?}");
+    }
+
+    /// Lists, if there must be any, then the eviction.
+    pub(crate) fn eviction(&mut self, by: &'static str, who: &'static str, upheld: &[Hash]) -> Vec<Vec<u8>> {
+        let (upheld, lists) = Upheld::of(upheld);
+        let member = self.view().members().get(&node(who)).cloned();
+        let own = member.map(|member| member.keys.iter().map(|key| key.signing_key.kid()).collect()).unwrap_or_default();
+        let keys = if by == who { own } else { vec![] };
+        let eviction = Eviction {
+            node: node(who),
+            keys,
+            reason: "stolen".to_owned(),
+            left: by == who,
+            upheld,
+            heard: self.set.heard(&node(who)),
+        };
+        let mut records = self.lists(by, &lists);
+        records.push(self.whisper(by, Collection::Evictions, &key::eviction(&node(who), &node(by)), Some(cbor(&eviction))));
+        records
+    }
+
+    fn lists(&mut self, by: &'static str, lists: &[(String, UpheldList)]) -> Vec<Vec<u8>> {
+        lists.iter().map(|(name, list)| self.whisper(by, Collection::Upheld, name, Some(cbor(list)))).collect()
+    }
+
+    pub(crate) fn evict_upholding(&mut self, by: &'static str, who: &'static str, upheld: &[Hash]) {
+        for record in self.eviction(by, who, upheld) {
+            let offered = self.hear(&record);
+            assert!(matches!(offered, Offered::Taken { .. }), "{offered:?}");
+        }
+    }
+
+    /// An authority's word on which next key follows `previous`.
+    pub(crate) fn confirm(&mut self, by: &'static str, who: &'static str, previous: &str, record: &[u8]) {
+        let previous = DoubleSigner::named(previous).0.kid();
+        let record = Parsed::new(record).unwrap().hash();
+        let confirmation = Confirmation { node: node(who), previous, record };
+        let name = key::confirmation(&node(who), &previous);
+        self.write(by, Collection::Confirmations, &name, Some(cbor(&confirmation)));
     }
 
     /// The record that goes on to a next key; the pen does not use it yet.
     pub(crate) fn next_key(&mut self, who: &'static str, name: &str) -> Vec<u8> {
         let next = DoubleSigner::named(name);
         let previous = self.pens[who].kid();
-        let mut value = HostKey { signing_key: next.0.clone(), kem_key: kem(name), previous, proof: [0; 64] };
+        let (upheld, lists) = Upheld::of(&self.view().lasting_of_key(&node(who), previous));
+        assert!(lists.is_empty());
+        let mut value = HostKey { signing_key: next.0.clone(), kem_key: kem(name), previous, proof: [0; 64], upheld };
         value.proof = next.sign(&host_key_bytes(&node(who), &value)).unwrap();
         self.whisper(who, Collection::HostKeys, &key::host_key(&node(who), &next.0.kid()), Some(cbor(&value)))
     }

@@ -79,8 +79,8 @@ fn world(deeds: &[Deed]) -> World {
                 vec![world.admission(NAMES[by], NAMES[who], standing, "token")]
             }
             Deed::Evict { by, who, of_all } => {
-                let accepted = world.set.heard(&node(NAMES[who]));
-                vec![world.eviction(NAMES[by], NAMES[who], if of_all { accepted } else { Default::default() })]
+                let upheld = world.view().lasting_of(&node(NAMES[who]));
+                world.eviction(NAMES[by], NAMES[who], if of_all { &upheld } else { &[] })
             }
             Deed::NextKey { who } => {
                 let name = format!("{who} {turn}");

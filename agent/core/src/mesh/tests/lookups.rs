@@ -61,7 +61,7 @@ fn counts_kept_along_the_way_are_those_counted_anew() {
     world.write("b", Collection::Clients, "c0", None);
     check(&world, "deleted");
     assert_eq!(world.view().counts()["clients"], 4);
-    world.evict_at("a", "b", Default::default());
+    world.evict_upholding("a", "b", &[]);
     check(&world, "evicted");
     assert_eq!(world.view().counts()["clients"], 5, "a void deletion uncovers what it deleted");
     world.say("m", Collection::Lockouts, "x/m.example", &[0xa0]);

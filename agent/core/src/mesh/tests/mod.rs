@@ -11,3 +11,4 @@ mod lookups;
 mod pages;
 mod records;
 mod shares;
+mod stolen;

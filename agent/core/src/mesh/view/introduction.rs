@@ -22,14 +22,16 @@ impl<'a> View<'a> {
             let value = entry.fields().value.and_then(|value| minicbor::decode::<HostIntermediate>(value).ok());
             value.is_some_and(|value| value.node == *newcomer)
         };
-        let wanted: [(Collection, &dyn Fn(&Entry) -> bool); 7] = [
+        let wanted: [(Collection, &dyn Fn(&Entry) -> bool); 9] = [
             (Collection::Admissions, &matters),
             (Collection::HostKeys, &is_authority),
+            (Collection::Confirmations, &is_authority),
             (Collection::Bundles, &|entry| roots.contains(entry.key())),
             (Collection::Intermediates, &is_issued),
             (Collection::WrappingKeys, &|_| true),
             (Collection::Nodes, &is_authority),
             (Collection::Evictions, &matters),
+            (Collection::Upheld, &|entry| authorities.contains(set.node(entry.author).as_str())),
         ];
         let (mut chosen, mut left) = (Vec::new(), limit);
         for (collection, is_wanted) in wanted {

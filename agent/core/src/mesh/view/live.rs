@@ -51,7 +51,13 @@ impl Live {
 const fn decides_on_others(collection: Collection) -> bool {
     matches!(
         collection,
-        Collection::Admissions | Collection::HostKeys | Collection::Evictions | Collection::Bundles | Collection::Intermediates
+        Collection::Admissions
+            | Collection::HostKeys
+            | Collection::Evictions
+            | Collection::Upheld
+            | Collection::Confirmations
+            | Collection::Bundles
+            | Collection::Intermediates
     )
 }
 

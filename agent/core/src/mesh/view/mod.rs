@@ -4,6 +4,7 @@
 //! author may not write there, or if the value does not say what its collection says. A void record hides nothing: the
 //! greatest of those that count stands, tombstones included, by (stamp, author, position, hash).
 
+mod estate;
 mod introduction;
 mod live;
 mod rules;

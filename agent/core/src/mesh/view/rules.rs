@@ -13,9 +13,9 @@ use crate::mesh::set::{Entry, Set};
 /// Bytes of an audit head.
 const MAX_AUDIT_HEAD: usize = 4 << 10;
 
-/// Whether a record counts: its key did at its position, its author may write there, and the value says what it should.
+/// Whether a record counts: its key has not ended, or what ended it upholds the record; its author may write there, and the value says what it should.
 pub(super) fn counts(set: &Set, members: &Members, entry: &Entry) -> bool {
-    let Some(standing) = members.standing_at(entry.kid, entry.position) else { return false };
+    let Some(standing) = members.standing_of(set, entry) else { return false };
     let fields = entry.fields();
     let author = set.node(entry.author);
     may_write(set, members, standing, author, &fields) && says(members, author, &fields)
@@ -27,14 +27,14 @@ fn may_write(set: &Set, members: &Members, standing: Standing, author: &NodeId, 
     match fields.collection {
         Collection::Nodes => own || authority,
         // Who is admitted, evicted, and by which keys is decided as a whole, in `members`.
-        Collection::Admissions => authority,
+        Collection::Admissions | Collection::Confirmations => authority,
         Collection::Evictions => authority || split(key).is_some_and(|(node, _)| node == author.as_str()),
         Collection::HostKeys => split(key).is_some_and(|(node, _)| node == author.as_str()),
         Collection::Revocations => authority || split(key).is_some_and(|(issuer, _)| holds(set, members, author, issuer)),
         Collection::Crls => holds(set, members, author, key),
         Collection::AuditHeads | Collection::Floors => own,
         Collection::Lockouts => split(key).is_some_and(|(_, node)| node == author.as_str()),
-        Collection::SigningKeys | Collection::RefreshFamilies => true,
+        Collection::SigningKeys | Collection::RefreshFamilies | Collection::Upheld => true,
         Collection::Intermediates => authority && signed_by_root_of(set, members, author, fields),
         Collection::Bundles
         | Collection::WrappingKeys

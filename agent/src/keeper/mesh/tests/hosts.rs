@@ -58,6 +58,13 @@ impl Hosts {
         agent
     }
 
+    /// A second disk with all that a stopped host has on its own.
+    pub fn copy(&self, disk: &str, to: &str) {
+        let (from, to) = (self.directory.path().join(disk), self.directory.path().join(to));
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(copied.success());
+    }
+
     /// Founds a mesh on `a`.
     pub async fn founded(&self) -> Agent {
         let founder = self.start("a", "a").await;

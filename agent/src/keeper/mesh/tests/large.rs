@@ -50,7 +50,14 @@ async fn admit_many(by: &Agent, hosts: usize) {
         let signing_key = SigningPublicKey(point);
         let kid = signing_key.kid();
         let kem_key = Some(KemPublicKey(Box::new([7; 1184])));
-        let admission = Admission { node: who.clone(), signing_key, kem_key, standing: Standing::Member, by: "token".to_owned() };
+        let admission = Admission {
+            node: who.clone(),
+            signing_key,
+            kem_key,
+            standing: Standing::Member,
+            by: "token".to_owned(),
+            despite: Default::default(),
+        };
         drafts.push(Draft::put(Collection::Admissions, key::admission(&who, &kid), &admission).unwrap());
     }
     write(by, drafts, Change::default()).await.unwrap();

@@ -5,12 +5,11 @@ use std::time::Duration;
 use reverie_core::audit::Actor;
 use reverie_core::ca::Role;
 use reverie_core::mesh::renewal::Wanted;
-use reverie_core::mesh::vector::Position;
 
 use super::hosts::{Hosts, invite, readmit};
 use super::*;
 use crate::keeper::identity::membership as issuing;
-use crate::keeper::mesh::{MeshState, membership, renewal, trust, wrapping};
+use crate::keeper::mesh::{MeshState, keys, membership, renewal, status, succession, trust, wrapping};
 
 async fn renewal_of(member: &Agent, authority: &str) -> Request {
     let csr = issuing::certificate_request(member).await.unwrap();
@@ -83,6 +82,7 @@ async fn a_member_cannot_bring_in_put_out_or_renew_and_says_who_can() {
         kem_key: Some(kem_key),
         standing: Standing::Authority,
         by: "promotion".to_owned(),
+        despite: Default::default(),
     };
     let forged = Draft::put(Collection::Admissions, name, &admission).unwrap();
     let told = write(&member, vec![forged.clone()], Change::default()).await.unwrap_err().to_string();
@@ -125,19 +125,88 @@ async fn a_host_that_was_put_out_gets_nothing_more_and_cannot_undo_it() {
 }
 
 #[tokio::test]
-async fn what_a_host_said_before_it_was_put_out_counts_and_what_it_says_later_does_not() {
+async fn what_an_authority_said_for_the_mesh_outlives_it() {
+    let hosts = Hosts::new();
+    let (founder, other) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &other).await;
+    other.put_client("by the other").await;
+    let limits = reverie_core::mesh::collection::IssuingLimits { dns: vec!["a.example.org".into()], ..Default::default() };
+    membership::set_limits(&other, &node("a"), limits.clone(), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &other).await;
+    evict(&founder, "b").await;
+    assert!(founder.has_client("by the other"));
+    assert_eq!(founder.mesh.look(|view| view.limits(&node("a"))).flatten(), Some(limits));
+    // Whoever stole it writes on, before it hears of it.
+    other.put_client("forged").await;
+    founder.pull(&other).await;
+    assert!(founder.has_client("by the other") && !founder.has_client("forged"));
+}
+
+#[tokio::test]
+async fn what_an_authority_that_left_had_said_is_said_again_by_another() {
+    let hosts = Hosts::new();
+    let (founder, other) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &other).await;
+    other.put_client("by the other").await;
+    let leaving = membership::leave(&other, Actor::Agent);
+    let hearing = async {
+        while other.mesh.state() != MeshState::Evicted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hosts.sync(&founder, &other).await;
+    };
+    tokio::join!(leaving, hearing).0.unwrap();
+    assert!(founder.has_client("by the other"));
+    let author = |at: &Agent| at.mesh.look(|view| view.get(Collection::Clients, "by the other").unwrap().author.clone());
+    let mut duties = succession::Duties::default();
+    duties.once(&founder).await.unwrap();
+    let records = founder.mesh.vector().get(&node("a"));
+    duties.once(&founder).await.unwrap();
+    assert_eq!(founder.mesh.vector().get(&node("a")), records, "once is enough");
+    assert!(founder.mesh.look(|view| view.estate_of(&node("b")).is_empty()).unwrap());
+    assert!(author(&founder).is_some());
+}
+
+#[tokio::test]
+async fn an_authority_confirms_the_next_key_of_a_host_and_a_second_one_raises_an_alarm() {
     let hosts = Hosts::new();
     let (founder, member) = hosts.two().await;
-    founder.put_client("good").await;
-    let heard = founder.mesh.vector().get(&node("b"));
-    evict(&founder, "b").await;
-    let accepted = founder.mesh.look(|view| {
-        let value = view.get(Collection::Evictions, &key::eviction(&node("b"), &node("a"))).unwrap();
-        minicbor::decode::<reverie_core::mesh::collection::Eviction>(value.bytes).unwrap().accepted
-    });
-    assert_eq!(accepted.unwrap().values().copied().collect::<Vec<Position>>(), [heard]);
-    assert!(founder.has_client("good"));
-    drop(member);
+    member.close().await;
+    hosts.copy("b", "copy");
+    let (member, copy) = (hosts.start("b", "b").await, hosts.start("b", "copy").await);
+    keys::rotate(&member, Change::default()).await.unwrap();
+    keys::rotate(&copy, Change::default()).await.unwrap();
+    founder.pull(&member).await;
+    succession::Duties::default().once(&founder).await.unwrap();
+    let confirmed = |at: &Agent| at.mesh.look(|view| view.members().rotations()[0].confirmed).unwrap();
+    assert!(confirmed(&founder));
+    founder.pull(&copy).await;
+    let kid = member.mesh.keys().unwrap().current.kid();
+    let keys = founder.mesh.look(|view| view.members().get(&node("b")).unwrap().keys.clone()).unwrap();
+    assert_eq!(keys.iter().map(|key| key.signing_key.kid()).collect::<Vec<_>>(), [kid]);
+    assert!(founder.audit().contains("two keys follow one of b.example.org"));
+}
+
+#[tokio::test]
+async fn a_host_that_left_unheard_says_that_it_left() {
+    let hosts = Hosts::new();
+    let (_founder, member) = hosts.two().await;
+    // Nobody carries its word to anyone.
+    let leaving = membership::leave(&member, Actor::Agent);
+    let said = async {
+        while member.mesh.state() != MeshState::Evicted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        left = leaving => panic!("{left:?}"),
+        () = said => {}
+    }
+    let status = status::status(&member);
+    assert_eq!(status.state, "left");
+    assert!(status.advice.unwrap().contains("agentctl mesh leave"));
 }
 
 #[tokio::test]

@@ -93,7 +93,14 @@ impl Agent {
         let (signing_key, kem_key) = ring.current.public();
         let who = newcomer.host.node_id.clone();
         let name = key::admission(&who, &signing_key.kid());
-        let admission = Admission { node: who, signing_key, kem_key: Some(kem_key), standing, by: "token".to_owned() };
+        let admission = Admission {
+            node: who,
+            signing_key,
+            kem_key: Some(kem_key),
+            standing,
+            by: "token".to_owned(),
+            despite: Default::default(),
+        };
         let draft = Draft::put(Collection::Admissions, name, &admission).unwrap();
         write(self, vec![draft], Change::default()).await.unwrap();
         let (records, _, more) = self.mesh.records(&VersionVector::default(), 1 << 20);
