@@ -128,7 +128,14 @@ impl Authority {
         self.roots.iter_mut().filter(|r| r.fingerprint == fingerprint).for_each(|r| r.retired = retired);
         self.intermediates.iter_mut().filter(|i| i.fingerprint == fingerprint).for_each(|i| i.retired = retired);
         let mut too_many = self.roots.iter().filter(|r| r.retired).count().saturating_sub(KEPT_ASIDE);
-        self.roots.retain(|root| !(root.retired && take_one(&mut too_many)));
+        let mut dropped = vec![];
+        self.roots.retain(|root| {
+            let drop = root.retired && take_one(&mut too_many);
+            dropped.extend(drop.then(|| root.fingerprint.clone()));
+            !drop
+        });
+        // An intermediate that a clock which jumps brings back must not outlive its root.
+        self.intermediates.retain(|intermediate| !dropped.contains(&intermediate.root));
         let mut too_many = self.intermediates.iter().filter(|i| i.retired).count().saturating_sub(KEPT_ASIDE);
         self.intermediates.retain(|intermediate| !(intermediate.retired && take_one(&mut too_many)));
     }
