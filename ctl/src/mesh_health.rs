@@ -123,7 +123,7 @@ fn state(status: &MeshStatus) -> Option<Ailment> {
             "switch the other copy off, then: agentctl mesh resume",
         ),
         "refused" => (
-            "an authority refuses this host: it was put out, and hears nothing of the mesh any more",
+            "others refuse this host: it was put out, and hears nothing of the mesh any more",
             "on an authority: agentctl mesh readmit NODE; here: agentctl mesh join",
         ),
         _ => return None,

@@ -92,8 +92,8 @@ pub struct MeshStatus {
     pub trust_domain: String,
     /// This host.
     pub node_id: NodeId,
-    /// `none` (no mesh yet), `joining`, `member`, `authority`, `evicted`, `left`, `cloned` (stopped writing) or `refused` (an authority
-    /// lets it take no part): see `advice`.
+    /// `none` (no mesh yet), `joining`, `member`, `authority`, `evicted`, `left`, `cloned` (stopped writing) or `refused` (others
+    /// let it take no part): see `advice`.
     pub state: String,
     /// What to do about a state that is not well.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -87,15 +87,15 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     status
 }
 
-/// What an authority says that lets this host take no part though our records do not say so: a host that is out hears nothing
-/// more. For people; nothing follows from it, since it may be the authority that is behind.
+/// Who lets this host take no part though our records do not say that it is out: a host that is out hears nothing more. An
+/// authority, or anyone while nobody else takes us in. For people; nothing follows from it, since it may be they who are behind.
 fn refused(state: MeshState, view: &View<'_>, peers: &BTreeMap<NodeId, PeerState>) -> Option<String> {
-    let authorities = || view.authorities().into_iter().filter_map(|node| peers.get(node));
-    let (by, why) = authorities().find_map(|peer| Some((&peer.node, peer.refuses.as_ref()?)))?;
+    let refusal = |peer: &PeerState| Some((peer.node.clone(), peer.refuses.clone()?));
+    let by_authority = view.authorities().into_iter().filter_map(|node| peers.get(node)).find_map(refusal);
+    let is_taken_in = || peers.values().any(|peer| peer.refuses.is_none() && peer.failures == 0 && peer.last_sync.is_some());
+    let (by, why) = by_authority.or_else(|| peers.values().find_map(refusal).filter(|_| !is_taken_in()))?;
     let out = matches!(state, MeshState::Member | MeshState::Authority);
-    out.then(|| {
-        format!("{by}, an authority, lets this host take no part: {why}; ask there, `agentctl mesh readmit` lets it in again")
-    })
+    out.then(|| format!("{by} lets this host take no part: {why}; ask on an authority, `agentctl mesh readmit` lets it in again"))
 }
 
 /// Raises or clears the alarm on that.
