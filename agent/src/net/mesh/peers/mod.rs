@@ -127,6 +127,10 @@ impl Peers {
             return Ok((Arc::clone(connection), false));
         }
         let identity = peer.known().identity().map_err(|refusal| refusal.message)?;
+        // A connection as nobody would be kept, and refused for as long as it stands.
+        if identity.certificate_chain.is_empty() {
+            return Err("this host has no certificate to show yet; it is made right after joining".to_owned());
+        }
         let tls = ClientTls::new(&net.keeper, identity);
         let pin = Pin::Keys(peer.signing_keys.clone());
         let connecting = async {
