@@ -125,6 +125,12 @@ async fn a_peer_has_two_exchanges_in_work_and_others_have_theirs() {
     let sync = "POST /api/gossip/sync HTTP/1.1\r\ncontent-type: application/pkcs7-mime";
     soon(async || {
         let answer = Client::host(&greedy).send(&host, sync, b"x").await;
+        if answer.status != 503 {
+            // This one may have come before those that hold, and have taken the place of one of them.
+            let mut stream = Client::host(&greedy).connect(host.address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
         answer.status == 503 && answer.head.to_ascii_lowercase().contains("retry-after")
     })
     .await;
