@@ -20,7 +20,7 @@ const WORTH: usize = 256;
 pub(super) async fn collect(keeper: &Keeper) -> Result<usize, MeshError> {
     let mesh = &keeper.mesh;
     // Nothing of ours may change between the look and the floor.
-    let turn = mesh.turn().await;
+    let turn = mesh.turn_to_write().await;
     let plan = {
         let held = mesh.read();
         let plan = |core: &Core| Sweep::plan(&core.set, &core.node, &acknowledged(keeper, core)?, WORTH);

@@ -73,7 +73,7 @@ pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String,
     let wrapping = keeper.mesh.affairs.wrapping_turn().await?;
     let (version, write, number) = wrapping::next(keeper, now)?;
     // Nothing is taken between the look and the word.
-    let turn = keeper.mesh.turn().await;
+    let turn = keeper.mesh.turn_to_write().await;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let said = look(keeper, |view| {
         let member = view.members().get(node);

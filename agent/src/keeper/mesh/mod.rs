@@ -79,6 +79,9 @@ pub use writing::Draft;
 /// Nobody else writes or merges.
 type Turn = tokio::sync::OwnedMutexGuard<()>;
 
+/// A turn to say something, which comes only once the start is over: see [`settling`].
+struct TurnToWrite(#[expect(dead_code, reason = "held, not looked at")] Turn);
+
 /// Subject of the alarm that this host was copied or restored.
 const CLONED: &str = "mesh, this host's records";
 
@@ -299,9 +302,9 @@ impl Mesh {
     }
 
     /// A turn to say something.
-    async fn turn_to_write(&self) -> Turn {
+    async fn turn_to_write(&self) -> TurnToWrite {
         self.settled.wait().await;
-        self.turn().await
+        TurnToWrite(self.turn().await)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {

@@ -15,7 +15,7 @@ use x509_parser::prelude::FromDer;
 use super::admission::Admission;
 use super::{Keeper, MeshState, clock, wrapping};
 
-/// Subject of the alarm that an authority refuses this host.
+/// Subject of the alarm that others refuse this host.
 const REFUSED: &str = "mesh, refused";
 
 /// Hosts and collections as they are now.

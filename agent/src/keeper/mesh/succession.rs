@@ -84,7 +84,7 @@ fn open(view: &View<'_>, us: &NodeId) -> BTreeMap<Duty, u32> {
 }
 
 async fn perform(keeper: &Arc<Keeper>, duty: &Duty) -> Result<(), MeshError> {
-    let turn = keeper.mesh.turn().await;
+    let turn = keeper.mesh.turn_to_write().await;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let (drafts, again, node, reason) = match duty {
         Duty::Confirm(node, previous) => {

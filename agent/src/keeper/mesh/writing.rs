@@ -10,7 +10,7 @@ use reverie_core::mesh::set::Offered;
 
 use super::keys::Pair;
 use super::rows::{Own, Phase};
-use super::{Core, Held, MeshError, Turn, clock, metrics};
+use super::{Core, Held, MeshError, TurnToWrite, clock, metrics};
 use crate::keeper::Keeper;
 use crate::keeper::row::RowError;
 use crate::keeper::state::{Change, Committed, StateError, Write};
@@ -71,7 +71,7 @@ pub async fn write(keeper: &Keeper, drafts: Vec<Draft>, change: Change) -> Resul
 /// taken twice.
 pub(super) async fn write_signed(
     keeper: &Keeper,
-    turn: Turn,
+    turn: TurnToWrite,
     signed: Vec<Signed>,
     change: Change,
     then: impl FnOnce(&mut Held) + Send + 'static,

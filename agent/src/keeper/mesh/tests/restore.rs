@@ -11,8 +11,8 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").args(["-a".as_ref(), from.as_os_str(), to.as_os_str()]).status().unwrap().success());
 }
 
-#[tokio::test]
-async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an_administrators_word() {
+/// A member that wrote on after a snapshot, was heard by the founder, and was put back: the founder, it, and what it wrote.
+async fn restored() -> (tempfile::TempDir, Agent, Agent, super::super::Draft) {
     let (directory, founder, member) = two().await;
     let (live, snapshot) = (directory.path().join("b"), directory.path().join("snapshot"));
     member.close().await;
@@ -21,11 +21,27 @@ async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an
     let said = super::super::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
     write(&member, vec![said.clone()], Change::default()).await.unwrap();
     founder.pull(&member).await;
-    let known = founder.mesh.vector().get(&node("b"));
     member.close().await;
     copy(&snapshot, &live);
-
     let restored = Agent::open(&live, "b").await;
+    (directory, founder, restored, said)
+}
+
+#[tokio::test]
+async fn a_host_that_has_just_started_writes_once_a_peer_was_heard_that_claims_nothing() {
+    let (directory, founder, member) = two().await;
+    member.close().await;
+    let member = Agent::open(&directory.path().join("b"), "b").await;
+    let short = std::time::Duration::from_millis(300);
+    assert!(tokio::time::timeout(short, write(&member, vec![], Change::default())).await.is_err(), "nobody was heard yet");
+    member.pull(&founder).await;
+    assert!(tokio::time::timeout(short * 10, write(&member, vec![], Change::default())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an_administrators_word() {
+    let (directory, founder, restored, said) = restored().await;
+    let known = founder.mesh.vector().get(&node("b"));
     assert_eq!(restored.mesh.state(), MeshState::Member);
     assert!(restored.mesh.vector().get(&node("b")) < known);
     let merged = restored.pull(&founder).await;
@@ -38,7 +54,7 @@ async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an
 
     // A restart does not make it forget.
     restored.close().await;
-    let restored = Agent::open(&live, "b").await;
+    let restored = Agent::open(&directory.path().join("b"), "b").await;
     assert_eq!(restored.mesh.state(), MeshState::Cloned);
 
     founding::resume(&restored, Change::default()).await.unwrap();
@@ -51,17 +67,7 @@ async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an
 
 #[tokio::test]
 async fn a_restored_host_that_wrote_before_it_heard_anyone_notices_by_its_own_history() {
-    let (directory, founder, member) = two().await;
-    let (live, snapshot) = (directory.path().join("b"), directory.path().join("snapshot"));
-    member.close().await;
-    copy(&live, &snapshot);
-    let member = Agent::open(&live, "b").await;
-    let said = super::super::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
-    write(&member, vec![said.clone()], Change::default()).await.unwrap();
-    founder.pull(&member).await;
-    member.close().await;
-    copy(&snapshot, &live);
-    let restored = Agent::open(&live, "b").await;
+    let (_directory, founder, restored, said) = restored().await;
     // The peer's vector alone is only a claim: it asks for its own history.
     let claim = Request::Merge { from: node("a"), records: vec![], vector: founder.mesh.vector(), more: None };
     let Reply::Merged(merged) = restored.ask(claim).await else { panic!() };
@@ -77,17 +83,7 @@ async fn a_restored_host_that_wrote_before_it_heard_anyone_notices_by_its_own_hi
 
 #[tokio::test]
 async fn a_restored_host_that_replaced_all_it_lost_is_told_by_whoever_had_it() {
-    let (directory, founder, member) = two().await;
-    let (live, snapshot) = (directory.path().join("b"), directory.path().join("snapshot"));
-    member.close().await;
-    copy(&live, &snapshot);
-    let member = Agent::open(&live, "b").await;
-    let said = super::super::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
-    write(&member, vec![said.clone()], Change::default()).await.unwrap();
-    founder.pull(&member).await;
-    member.close().await;
-    copy(&snapshot, &live);
-    let restored = Agent::open(&live, "b").await;
+    let (_directory, founder, restored, said) = restored().await;
     // Nobody is heard in time; the same is said again, and takes the place of what was lost.
     write(&restored, vec![said], Change::default()).await.unwrap();
     founder.pull(&restored).await;
