@@ -1,8 +1,9 @@
-//! What the rules are for: attacks, and the laws that make hosts agree. Signatures are those of a double here; `tests/mesh`
-//! repeats the laws with real ones.
+//! What the rules are for: attacks, and the laws that make hosts agree. Signatures are those of a double here;
+//! `agent/crypto/tests/records.rs` has real ones.
 
 mod attacks;
 mod authorship;
+mod corpora;
 mod evictions;
 mod floors;
 pub(crate) mod kit;
