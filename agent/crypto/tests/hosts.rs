@@ -3,7 +3,7 @@
 use reverie_core::id::NodeId;
 use reverie_core::mesh::crypto::{Decapsulator, Signer};
 use reverie_core::mesh::envelope::{EnvelopeError, content_key, parse, seal, signed_attributes};
-use reverie_core::mesh::message::{Content, Expected, Message, Sync};
+use reverie_core::mesh::message::{Content, Expected, Message, Sync, WIRE};
 use reverie_core::moment::Moment;
 use reverie_crypto::pure::{KemKey, Pure, SigningKey};
 use sha2::{Digest, Sha256};
@@ -100,5 +100,5 @@ pub(crate) fn greeting() -> Message {
 
 /// What Bob takes.
 pub(crate) fn expected<'a>(sender: &'a NodeId, recipient: &'a NodeId) -> Expected<'a> {
-    Expected { mesh: Some(&MESH), sender: Some(sender), recipient, in_reply_to: None }
+    Expected { mesh: Some(&MESH), sender: Some(sender), recipient, in_reply_to: None, newest_wire: *WIRE.end() }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod backends;
+mod corpora;
 mod envelope;
 mod hosts;
 mod known_answers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use reverie_core::mesh::crypto::Decapsulator;
 use reverie_core::mesh::envelope::seal;
-use reverie_core::mesh::message::{Content, MAX_PLAINTEXT, Message, MessageError, ReplayWindow, Sync};
+use reverie_core::mesh::message::{Content, Expected, MAX_PLAINTEXT, Message, MessageError, ReplayWindow, Sync};
 use reverie_core::mesh::vector::{Position, VersionVector};
 use reverie_core::moment::Moment;
 
@@ -33,6 +33,24 @@ fn what_was_packed_is_read() {
 }
 
 #[test]
+fn what_is_asked_for_reads_the_same_in_both_versions_and_is_shorter_in_the_second() {
+    let vector =
+        VersionVector((1..100).map(|number| (node(&format!("host{number}")), Position { epoch: 5, seq: number })).collect());
+    let part = VersionVector([(node("host1"), Position { epoch: 5, seq: 1 })].into());
+    for since in [None, Some(part), Some(vector.clone())] {
+        let twice = since.as_ref() == Some(&vector);
+        let sync = Sync { request_delta_since: since, vector: vector.clone(), ..Sync::default() };
+        let [first, second] = [1, 2].map(|version| {
+            let message = Message { version, content: Content::Sync(sync.clone()), ..greeting() };
+            let packed = message.pack().unwrap();
+            assert_eq!(read(&packed).unwrap(), message);
+            zstd::bulk::decompress(&packed, MAX_PLAINTEXT).unwrap().len()
+        });
+        assert_eq!(second < first, twice, "{first} and {second} bytes");
+    }
+}
+
+#[test]
 fn a_message_is_refused_by_everyone_it_is_not_for() {
     let packed = greeting().pack().unwrap();
     let (alice, bob, mallory) = (node("alice"), node("bob"), node("mallory"));
@@ -40,7 +58,7 @@ fn a_message_is_refused_by_everyone_it_is_not_for() {
     assert_eq!(refused(expected(&alice, &mallory)), MessageError::Unopenable);
     assert_eq!(refused(expected(&mallory, &bob)), MessageError::Unopenable);
     let elsewhere = [8; 16];
-    let other_mesh = reverie_core::mesh::message::Expected { mesh: Some(&elsewhere), ..expected(&alice, &bob) };
+    let other_mesh = Expected { mesh: Some(&elsewhere), ..expected(&alice, &bob) };
     assert_eq!(refused(other_mesh), MessageError::Unopenable);
     assert!(read(&packed).is_ok());
 }
@@ -127,7 +145,7 @@ fn a_flood_makes_the_window_forget_the_oldest_and_take_them_no_more() {
 fn an_answer_must_be_to_this_request() {
     let (alice, bob, nonce) = (node("alice"), node("bob"), [9; 16]);
     let request = expected(&alice, &bob);
-    let answer = reverie_core::mesh::message::Expected { in_reply_to: Some(&nonce), ..request };
+    let answer = Expected { in_reply_to: Some(&nonce), ..request };
     let packed = |in_reply_to| Message { in_reply_to, ..greeting() }.pack().unwrap();
     let read = |in_reply_to, expected| Message::unpack(&packed(in_reply_to), expected, NOW).map(drop);
     assert_eq!(read(Some([9; 16]), &answer), Ok(()));
@@ -139,13 +157,17 @@ fn an_answer_must_be_to_this_request() {
 #[test]
 fn a_version_we_do_not_speak_is_refused_with_a_sentence() {
     let packed = Message { version: 2, ..greeting() }.pack().unwrap();
-    let refused = read(&packed).unwrap_err();
+    let (alice, bob) = (node("alice"), node("bob"));
+    let expected = expected(&alice, &bob);
+    let refused = Message::unpack(&packed, &Expected { newest_wire: 1, ..expected }, NOW).unwrap_err();
     let sentence = "the message is in wire version 2, this host speaks 1 to 1: upgrade the older of the two";
     assert_eq!(refused.to_string(), sentence);
-    // A host of the next release speaks both; and one that is not for us learns nothing, of its version neither.
-    let (alice, bob) = (node("alice"), node("bob"));
-    assert!(Message::unpack_versions(&packed, &expected(&alice, &bob), NOW, &(1..=2)).is_ok());
-    assert_eq!(Message::unpack(&packed, &expected(&bob, &bob), NOW).unwrap_err(), MessageError::Unopenable);
+    // One that speaks both reads it; and one that it is not for learns nothing, of its version neither.
+    assert!(Message::unpack(&packed, &expected, NOW).is_ok());
+    let other = Expected { sender: Some(&bob), newest_wire: 1, ..expected };
+    assert_eq!(Message::unpack(&packed, &other, NOW).unwrap_err(), MessageError::Unopenable);
+    let unknown = Message { version: 3, ..greeting() }.pack().unwrap();
+    assert_eq!(read(&unknown).unwrap_err(), MessageError::Version { theirs: 3, ours: 1..=2 });
 }
 
 /// A frame that says `size` and is all zeros.

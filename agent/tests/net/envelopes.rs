@@ -53,6 +53,7 @@ async fn a_message_is_answered_once_and_a_replay_is_not() {
         sender: Some(&host.keys.node),
         recipient: &peer.node,
         in_reply_to: Some(b"0123456789abcdef"),
+        newest_wire: 2,
     };
     Message::unpack(&verified.open(&Aws, &key).unwrap(), &expected, now()).unwrap();
 

@@ -130,6 +130,7 @@ pub fn settings(listen: Vec<SocketAddr>) -> NetSettings {
     NetSettings {
         listen,
         max_message: 4 << 20,
+        newest_wire: 2,
         public_stats: true,
         max_connections: 512,
         max_waiters: Waiters { total: 4, per_address: 2 },

@@ -153,8 +153,13 @@ fn exchange(hosts: &Hosts<'_>, message: &Message) -> Option<()> {
     let verified = parse(&sealed, 4 << 20).ok()?.verify(hosts.ops, hosts.signer.public_key()).ok()?;
     let key = content_key(hosts.ops, &*hosts.kem, verified.kem_ciphertext(), verified.wrapped_key()).ok()?;
     let plaintext = verified.open(hosts.ops, &key).ok()?;
-    let expected =
-        Expected { mesh: Some(&message.mesh), sender: Some(&message.sender), recipient: &message.recipient, in_reply_to: None };
+    let expected = Expected {
+        mesh: Some(&message.mesh),
+        sender: Some(&message.sender),
+        recipient: &message.recipient,
+        in_reply_to: None,
+        newest_wire: message.version,
+    };
     let read = Message::unpack(&plaintext, &expected, NOW).ok()?;
     (read.nonce == message.nonce).then_some(())
 }

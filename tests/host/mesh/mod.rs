@@ -5,6 +5,7 @@ mod history;
 mod ten;
 mod time;
 mod trust;
+mod upgrade;
 
 /// The identity `web`, within what a host may issue, and rounds and limits for a test.
 fn configuration() -> String {

@@ -146,6 +146,9 @@ pub struct HostStatus {
     pub addresses: Vec<String>,
     /// Its agent's version.
     pub agent_version: Option<String>,
+    /// The newest version of the mesh's protocol that it speaks.
+    #[serde(default)]
+    pub wire: Option<u16>,
     /// Name of its signing key, hex.
     pub signing_kid: Option<String>,
     /// Last exchange with it, either way.

@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::merge::Document;
 use crate::id::NodeId;
 use crate::mesh::join::request::MAX_ADDRESSES;
+use crate::mesh::message::WIRE;
 use crate::moment::Span;
 
 /// Where the mesh is spoken unless the configuration says otherwise.
@@ -55,6 +56,9 @@ pub struct Gossip {
     pub public_stats: bool,
     /// Largest body of `/api/gossip/sync`, in bytes: 65,536 to 6,291,456.
     pub max_message_bytes: u32,
+    /// Newest version of the mesh's protocol that this host speaks: 1 or 2. A host of the release before speaks 1 only, and is spoken
+    /// to in it; held at 1, this one can be set back to that release.
+    pub newest_wire: u16,
     /// Connections at once: 16 to 65,536.
     pub max_connections: u32,
     /// Callers that wait for a client at once: 1 to 65,536.
@@ -98,6 +102,7 @@ impl Default for Gossip {
             kerberos_needs_confirmation: false,
             public_stats: true,
             max_message_bytes: 4 << 20,
+            newest_wire: *WIRE.end(),
             max_connections: 512,
             max_waiters: 1024,
             max_waiters_per_address: 64,
@@ -131,6 +136,7 @@ impl Gossip {
         let numbers = [
             bounded("ipa_topology_interval_secs", self.ipa_topology_interval_secs, 10, 86_400),
             bounded("max_message_bytes", self.max_message_bytes, 64 << 10, 6 << 20),
+            bounded("newest_wire", self.newest_wire.into(), (*WIRE.start()).into(), (*WIRE.end()).into()),
             bounded("max_connections", self.max_connections, 16, 65_536),
             bounded("max_waiters", self.max_waiters, 1, 65_536),
             bounded("max_waiters_per_address", self.max_waiters_per_address, 1, self.max_waiters.max(1)),
@@ -228,6 +234,7 @@ mod tests {
             ("listen = [\"7438\"]", "agent.toml:3:11: invalid socket address syntax"),
             ("slide_ms = 0", "agent.toml:2:1: `slide_ms` must be from 1 to 10000, not 0"),
             ("slide_max_ms = 5", "`slide_max_ms` must be from 20 to 60000, not 5"),
+            ("newest_wire = 3", "`newest_wire` must be from 1 to 2, not 3"),
             ("max_message_bytes = 8388608", "`max_message_bytes` must be from 65536 to 6291456"),
             ("max_waiters = 8\nmax_waiters_per_address = 9", "`max_waiters_per_address` must be from 1 to 8, not 9"),
             ("max_wait = \"1h\"", "`max_wait` must be from 1s to 10m, not 1h"),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use reverie_core::mesh::collection::{Collection, HostKey, Node, key};
 use reverie_core::mesh::crypto::{Decapsulator, KemPublicKey, Kid, Signer, SigningPublicKey};
-use reverie_core::mesh::message::WIRE;
 use reverie_core::mesh::record::host_key_bytes;
 use reverie_core::moment::Moment;
 use reverie_crypto::aws::{KemKey, SigningKey};
@@ -195,7 +194,7 @@ pub(super) fn own_record(keeper: &Keeper, pair: &Pair) -> Result<Draft, MeshErro
     let record = Node {
         addresses: policy.config.gossip.advertised(node),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        wire: *WIRE.end(),
+        wire: policy.config.gossip.newest_wire,
         signing_kid: pair.kid(),
         kem_kid: pair.kem.public_key().kid(),
         wrapping_key: super::wrapping::held_version(keeper),

@@ -140,7 +140,7 @@ pub(super) fn build(keeper: &Keeper) -> Situation {
     situation.own = core.own();
     for host in view.hosts().filter(|host| host.node != *node) {
         match why_refused(&host, &admission) {
-            None => situation.peers.push(peer(host)),
+            None => situation.peers.push(peer(host, gossip.newest_wire)),
             Some(why) => situation.refused.push(RefusedHost { kids: kids(&view, &host), why }),
         }
     }
@@ -165,13 +165,13 @@ fn why_refused(host: &Member, admission: &Admission) -> Option<String> {
     }
 }
 
-fn peer(host: Member) -> Peer {
+fn peer(host: Member, newest_wire: u16) -> Peer {
     let current = host.keys.first();
     Peer {
         kem_key: current.and_then(|key| key.kem_key.clone()),
         signing_keys: host.keys.iter().map(|key| key.signing_key.clone()).collect(),
         addresses: host.record.as_ref().map(|record| record.addresses.clone()).unwrap_or_default(),
-        wire: host.record.as_ref().map_or(*WIRE.end(), |record| record.wire.min(*WIRE.end())),
+        wire: host.record.as_ref().map_or(*WIRE.start(), |record| record.wire.clamp(*WIRE.start(), newest_wire)),
         node: host.node,
     }
 }
@@ -180,6 +180,7 @@ fn settings(gossip: &Gossip, log_level: &str, topology: Option<TopologySettings>
     NetSettings {
         listen: gossip.listen.clone(),
         max_message: gossip.max_message_bytes,
+        newest_wire: gossip.newest_wire,
         public_stats: gossip.public_stats,
         max_connections: gossip.max_connections,
         max_waiters: Waiters { total: gossip.max_waiters, per_address: gossip.max_waiters_per_address },

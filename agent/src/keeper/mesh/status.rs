@@ -144,6 +144,7 @@ fn host_status(host: Host, peer: Option<&PeerState>, ours: bool, admission: &Adm
         standing,
         state: state.to_owned(),
         addresses: host.record.as_ref().map(|record| record.addresses.clone()).unwrap_or_default(),
+        wire: host.record.as_ref().map(|record| record.wire),
         agent_version: host.record.as_ref().map(|record| record.agent_version.clone()),
         signing_kid: host.keys.first().map(|key| key.signing_key.kid().to_string()),
         last_sync: peer.and_then(|peer| peer.last_sync),

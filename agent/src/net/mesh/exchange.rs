@@ -180,8 +180,13 @@ pub async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize, nonce:
     let key = peer.key(&signer).ok_or_else(|| text(&"it is signed by a key that is not pinned for it"))?;
     let plaintext = sealing::open(net, body, limit, key).await.map_err(|error| text(&error))?;
     let identity = peer.known().identity().map_err(|refusal| refusal.message)?;
-    let expected =
-        Expected { mesh: Some(&identity.mesh), sender: Some(&peer.node), recipient: &identity.node, in_reply_to: Some(nonce) };
+    let expected = Expected {
+        mesh: Some(&identity.mesh),
+        sender: Some(&peer.node),
+        recipient: &identity.node,
+        in_reply_to: Some(nonce),
+        newest_wire: peer.known().settings.newest_wire,
+    };
     Message::unpack(&plaintext, &expected, clock::now()).map_err(|error| text(&error))
 }
 

@@ -139,6 +139,7 @@ pub(super) mod tests {
             settings: NetSettings {
                 listen: vec![],
                 max_message: 4 << 20,
+                newest_wire: 2,
                 public_stats: true,
                 max_connections: 512,
                 max_waiters: Waiters { total: 4, per_address: 2 },

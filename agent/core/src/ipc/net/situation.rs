@@ -83,6 +83,8 @@ pub struct NetSettings {
     pub listen: Vec<SocketAddr>,
     /// Largest body of `sync`, bytes.
     pub max_message: u32,
+    /// Newest wire version to speak.
+    pub newest_wire: u16,
     /// `stats` for everyone.
     pub public_stats: bool,
     /// Connections kept to peers.

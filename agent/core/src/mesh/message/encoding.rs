@@ -1,12 +1,11 @@
 //! A message as CBOR: `[version, mesh, sender, recipient, {…}]`. The first four are the same in every version, so that a
 //! host can tell whom a message is by and for before it says anything about it.
 
-use std::ops::RangeInclusive;
-
+use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 use zeroize::Zeroizing;
 
-use super::{Content, Expected, MAX_RECORDS, Message, MessageError, Nonce, Sync};
+use super::{Content, Expected, MAX_RECORDS, Message, MessageError, Nonce, ONE_VECTOR, Sync, WIRE};
 use crate::id::NodeId;
 use crate::mesh::vector::VersionVector;
 use crate::moment::Moment;
@@ -60,7 +59,7 @@ fn write(to: &mut Encoder<&mut Vec<u8>>, message: &Message) -> WriteResult {
     }
     to.u32(key::ISSUED_AT)?.encode(message.issued_at)?;
     match &message.content {
-        Content::Sync(sync) => write_sync(to.u32(key::KIND)?.u8(SYNC)?, sync),
+        Content::Sync(sync) => write_sync(to.u32(key::KIND)?.u8(SYNC)?, message.version, sync),
         Content::WrappingKey(body) => write_body(to, WRAPPING_KEY, body),
         Content::Join(body) => write_body(to, JOIN, body),
         Content::Renewal(body) => write_body(to, RENEWAL, body),
@@ -71,9 +70,11 @@ fn write_body(to: &mut Encoder<&mut Vec<u8>>, kind: u8, body: &[u8]) -> WriteRes
     to.u32(key::KIND)?.u8(kind)?.u32(key::BODY)?.bytes(body)?.ok()
 }
 
-fn write_sync(to: &mut Encoder<&mut Vec<u8>>, sync: &Sync) -> WriteResult {
-    if let Some(vector) = &sync.request_delta_since {
-        to.u32(key::REQUEST_DELTA_SINCE)?.encode(vector)?;
+fn write_sync(to: &mut Encoder<&mut Vec<u8>>, version: u16, sync: &Sync) -> WriteResult {
+    match &sync.request_delta_since {
+        Some(since) if version >= ONE_VECTOR && *since == sync.vector => to.u32(key::REQUEST_DELTA_SINCE)?.bool(true)?.ok()?,
+        Some(since) => to.u32(key::REQUEST_DELTA_SINCE)?.encode(since)?.ok()?,
+        None => {}
     }
     to.u32(key::VECTOR)?.encode(&sync.vector)?;
     to.u32(key::MORE)?.bool(sync.more)?;
@@ -85,7 +86,7 @@ fn write_sync(to: &mut Encoder<&mut Vec<u8>>, sync: &Sync) -> WriteResult {
 }
 
 /// Reads a message that is by and for whom `expected` says; of any other nothing is told.
-pub fn decode(bytes: &[u8], expected: Option<&Expected<'_>>, versions: &RangeInclusive<u16>) -> Result<Message, MessageError> {
+pub fn decode(bytes: &[u8], expected: Option<&Expected<'_>>) -> Result<Message, MessageError> {
     let mut from = Decoder::new(bytes);
     let (version, mesh, sender, recipient) = addresses(&mut from).map_err(|_| MessageError::Unopenable)?;
     let is_other = |expected: &Expected<'_>| {
@@ -96,10 +97,11 @@ pub fn decode(bytes: &[u8], expected: Option<&Expected<'_>>, versions: &RangeInc
     if expected.is_some_and(is_other) {
         return Err(MessageError::Unopenable);
     }
-    if !versions.contains(&version) {
-        return Err(MessageError::Version { theirs: version, ours: versions.clone() });
+    let ours = *WIRE.start()..=expected.map_or(*WIRE.end(), |expected| expected.newest_wire);
+    if !ours.contains(&version) {
+        return Err(MessageError::Version { theirs: version, ours });
     }
-    let fields = Fields::read(&mut from).map_err(|_| MessageError::Malformed("not the fields of a message"))?;
+    let fields = Fields::read(&mut from, version).map_err(|_| MessageError::Malformed("not the fields of a message"))?;
     if from.position() != bytes.len() {
         return Err(MessageError::Malformed("bytes follow the message"));
     }
@@ -141,11 +143,13 @@ struct Fields {
     issued_at: Option<Moment>,
     kind: Option<u8>,
     sync: Sync,
+    /// What is asked for is what `sync.vector` lacks.
+    since_vector: bool,
     body: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Fields {
-    fn read(from: &mut Decoder<'_>) -> ReadResult<Self> {
+    fn read(from: &mut Decoder<'_>, version: u16) -> ReadResult<Self> {
         let mut fields = Self::default();
         let count = from.map()?.ok_or_else(|| wrong("of indefinite length"))?;
         let mut last = None;
@@ -155,18 +159,24 @@ impl Fields {
                 return Err(wrong("keys do not ascend"));
             }
             last = Some(key);
-            fields.take(key, from)?;
+            fields.take(key, version, from)?;
+        }
+        if fields.since_vector {
+            fields.sync.request_delta_since = Some(fields.sync.vector.clone());
         }
         Ok(fields)
     }
 
-    fn take(&mut self, key: u32, from: &mut Decoder<'_>) -> ReadResult<()> {
+    fn take(&mut self, key: u32, version: u16, from: &mut Decoder<'_>) -> ReadResult<()> {
         match key {
             key::EPOCH => self.epoch = Some(from.u64()?),
             key::NONCE => self.nonce = Some(fixed(from)?),
             key::IN_REPLY_TO => self.in_reply_to = Some(fixed(from)?),
             key::ISSUED_AT => self.issued_at = Some(from.decode()?),
             key::KIND => self.kind = Some(from.u8()?),
+            key::REQUEST_DELTA_SINCE if version >= ONE_VECTOR && from.datatype()? == Type::Bool => {
+                self.since_vector = from.bool()?;
+            }
             key::REQUEST_DELTA_SINCE => self.sync.request_delta_since = Some(from.decode::<VersionVector>()?),
             key::VECTOR => self.sync.vector = from.decode()?,
             key::MORE => self.sync.more = from.bool()?,

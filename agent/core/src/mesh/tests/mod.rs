@@ -3,7 +3,6 @@
 
 mod attacks;
 mod authorship;
-mod corpora;
 mod evictions;
 mod floors;
 pub(crate) mod kit;

@@ -49,7 +49,8 @@ async fn by_token(net: &Net, caller: &Caller, body: &[u8]) -> Result<Answer, Ref
     let request = request::from_body(body, caller.secured.exporter).map_err(|error| Refusal::malformed(error.to_string()))?;
     let node = request.node.clone();
     let reply = net.keeper.ask(&Ask::Join(request), DEADLINE).await.map_err(Refusal::unavailable)?;
-    sealed(net, &node, *WIRE.end(), None, reply, Content::Join).await
+    // What it speaks is not known before it is a member.
+    sealed(net, &node, *WIRE.start(), None, reply, Content::Join).await
 }
 
 async fn by_key(net: &Net, body: &[u8]) -> Result<Answer, Refusal> {
@@ -67,7 +68,13 @@ async fn by_key(net: &Net, body: &[u8]) -> Result<Answer, Refusal> {
     let Some(key) = peer.key(&kid) else { return Err(gate::not_ready()) };
     let plaintext = sealing::open(net, body, MAX_RENEWAL, key).await?;
     // A host that registered by Kerberos does not know the mesh's name yet.
-    let expected = Expected { mesh: None, sender: Some(&peer.node), recipient: &identity.node, in_reply_to: None };
+    let expected = Expected {
+        mesh: None,
+        sender: Some(&peer.node),
+        recipient: &identity.node,
+        in_reply_to: None,
+        newest_wire: known.settings.newest_wire,
+    };
     let message = Message::unpack(&plaintext, &expected, clock::now()).map_err(SealingError::from)?;
     if message.mesh != identity.mesh && message.mesh != [0; 16] {
         return Err(Refusal::malformed("the message is for another mesh; ask a host of that one"));

@@ -80,8 +80,13 @@ async fn open(net: &Net, peer: &KnownPeer, body: &[u8], limit: usize) -> Result<
     };
     let plaintext = sealing::open(net, body, limit, key).await?;
     let identity = peer.known().identity()?;
-    let expected =
-        Expected { mesh: Some(&identity.mesh), sender: Some(&peer.node), recipient: &identity.node, in_reply_to: None };
+    let expected = Expected {
+        mesh: Some(&identity.mesh),
+        sender: Some(&peer.node),
+        recipient: &identity.node,
+        in_reply_to: None,
+        newest_wire: peer.known().settings.newest_wire,
+    };
     Ok(Message::unpack(&plaintext, &expected, clock::now()).map_err(SealingError::from)?)
 }
 

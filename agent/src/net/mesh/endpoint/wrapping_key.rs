@@ -30,7 +30,7 @@ pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> 
         Reply::Sealable { recipient, payload } => (recipient, Zeroizing::new(payload)),
         other => return Err(gate::otherwise(other)),
     };
-    let wire = known.peer(&node).map_or(*WIRE.end(), |peer| peer.wire);
+    let wire = known.peer(&node).map_or(*WIRE.start(), |peer| peer.wire);
     let message = sealing::message(net, identity, &node, wire, nonce, Content::WrappingKey(payload))?;
     Ok(Answer::bytes(CMS, sealing::seal(net, &message, &identity.signing_key.kid(), &recipient).await?))
 }

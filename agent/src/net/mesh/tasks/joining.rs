@@ -78,7 +78,8 @@ pub async fn by_kerberos(net: &Net, task: u64, address: &str) -> Result<Vec<u8>,
     let nonce = sealing::nonce(net).map_err(text)?;
     let server = server_name(address)?;
     let message = Message {
-        version: *WIRE.end(),
+        // What the other side speaks is not known; it answers in the same.
+        version: *WIRE.start(),
         // Not known yet: what is inside says so, too.
         mesh: [0; 16],
         sender: us.clone(),
@@ -125,6 +126,6 @@ fn server_name(address: &str) -> Result<NodeId, String> {
 
 async fn open(net: &Net, body: &[u8], key: &SigningPublicKey, us: &NodeId, nonce: Option<&Nonce>) -> Result<Message, String> {
     let plaintext = sealing::open(net, body, MAX_ANSWER, key).await.map_err(|error| format!("its answer is no good: {error}"))?;
-    let expected = Expected { mesh: None, sender: None, recipient: us, in_reply_to: nonce };
+    let expected = Expected { mesh: None, sender: None, recipient: us, in_reply_to: nonce, newest_wire: *WIRE.start() };
     Message::unpack(&plaintext, &expected, clock::now()).map_err(|error| format!("its answer is no good: {error}"))
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::mesh::{
+use reverie_core::mesh::{
     envelope,
     join::{request, token::Token},
     message::Message,
