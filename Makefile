@@ -49,7 +49,9 @@ sim: ## simulated meshes in trouble, SEEDS of each story (1000; nightly 10000), 
 
 .PHONY: bench
 bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
-	cargo build --profile dist --workspace --bins
+	cargo build --profile dist --workspace --bins --example keeper_round_trip
+	cargo build --release -p reverie-tests --example sim
+	CARGO_TARGET_DIR=$(TARGET)/chitchat cargo build --release --locked --manifest-path tests/bench/chitchat/Cargo.toml
 	tests/bench/run.sh $(TARGET)/dist
 
 FUZZ_SECONDS ?= 60

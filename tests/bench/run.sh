@@ -2,6 +2,7 @@
 # Every figure of docs/performance.md, against an agent of its own in a scratch directory.
 #
 #   tests/bench/run.sh [BINDIR] [SECONDS]      default: target/dist, 10 s for each measurement
+# What `make bench` builds for it lies beside BINDIR.
 #
 # Rates are compared with something bare in the same run; times and memory are of this machine.
 set -euo pipefail
@@ -72,6 +73,8 @@ done
 
 section "sealing and opening a message of the mesh"
 "$build/agentctl" bench envelope --seconds "$((3 * seconds))" 2>/dev/null
+echo "What asking the keeper adds:"
+"$build/examples/keeper_round_trip" 2>&1
 
 section "attested whoami"
 "$build/agentctl" bench whoami --seconds "$seconds" 2>/dev/null
@@ -88,6 +91,14 @@ for identities in 10 1000 100000; do
     "$build/agentctl" bench issue --seconds "$seconds" 2>/dev/null
     stop
 done
+
+section "a write on one host until ten have it: real agents, and chitchat beside (a round each second, as ours)"
+"$build/agentctl" bench converge --local 10 2>/dev/null
+"$build/../chitchat/release/chitchat-beside" 10 100 1000
+
+section "the mesh, simulated"
+for hosts in 10 100; do "$build/../release/examples/sim" --figures --hosts "$hosts"; done
+"$build/../release/examples/sim" --figures --hosts 1000 --writes 8
 
 section "100,000 records into a set"
 "$build/agentctl" bench merge 2>/dev/null
