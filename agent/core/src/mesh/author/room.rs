@@ -27,9 +27,9 @@ impl Room {
         set.missed(author).into_iter().map(room).collect()
     }
 
-    /// Four fifths of it.
+    /// Four fifths of it. Where one record is all there ever is, the next replaces it.
     pub fn is_short(&self) -> bool {
-        self.taken.saturating_mul(5) >= self.share.saturating_mul(4)
+        self.share > 1 && self.taken.saturating_mul(5) >= self.share.saturating_mul(4)
     }
 }
 

@@ -205,6 +205,8 @@ fn what_would_push_out_something_of_ours_that_counts_is_not_signed() {
     assert_eq!((check(&set, &["c4"]), check(&set, &["c0", "c4"])), (full, full));
     assert_eq!(check(&set, &["c0", "c0", "c1"]), Ok(()), "what replaces needs no room");
     assert!(Room::of(&set, &a).iter().any(|room| room.collection == Collection::Clients && room.is_short()));
+    let alone = Room { collection: Collection::AuditHeads, taken: 1, share: 1 };
+    assert!(!alone.is_short(), "what is one record of a host is replaced and never two");
     let text = CannotWrite::Full { collection: Collection::Clients, share: 4 }.to_string();
     assert!(text.contains("(4 records); have another authority say it"), "{text}");
     // A tombstone may go, as long as it covers nothing of another.
