@@ -147,6 +147,10 @@ pub async fn follow(keeper: Arc<Keeper>) {
                 // The issuers may want one earlier: it was revoked, or its root ends.
                 let due = life.filter(|_| !*wanted.borrow_and_update());
                 let attempts = *keeper.mesh.affairs.renewal();
+                // One that came otherwise, with the answer to joining, does as well.
+                if !is_alarming(life, attempts, now) {
+                    keeper.alarms.clear(SUBJECT);
+                }
                 match plan(due, attempts, jitter, now) {
                     Plan::Wait(until) => until.since(now).clamp(Duration::from_millis(50), LOOK_EVERY),
                     Plan::Ask(turn) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reverie_core::audit::Actor;
 use reverie_core::ca::Role;
-use reverie_core::mesh::renewal::Wanted;
+use reverie_core::mesh::renewal::{Attempts, Wanted};
 
 use super::hosts::{Hosts, invite, readmit};
 use super::*;
@@ -58,6 +58,24 @@ async fn a_member_gets_its_next_intermediate_from_an_authority() {
     hosts.while_carrying(&member, &[&founder], renewal::ask_once(&member)).await.unwrap();
     assert_eq!(member.issuers().stored.record.intermediates.len(), before + 1);
     assert!(member.audit().contains("intermediate-renewed"));
+}
+
+#[tokio::test]
+async fn the_alarm_that_nobody_renews_ends_once_an_intermediate_came_otherwise() {
+    let hosts = Hosts::new();
+    let (_founder, member) = hosts.two().await;
+    // It asked while it joined, in vain; then came the answer to its joining.
+    *member.mesh.affairs.renewal() = Attempts { failed: 1, last: Some(clock::now()) };
+    member.alarms.raise("mesh, renewal", "no authority renews this host's intermediate (there is none)".to_owned());
+    let ended = async {
+        while !member.alarms.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = renewal::follow(Arc::clone(&member.keeper)) => {}
+        ended = tokio::time::timeout(Duration::from_secs(5), ended) => ended.unwrap(),
+    }
 }
 
 #[tokio::test]
