@@ -11,7 +11,7 @@ use reverie_core::ipc::net::Reply as NetReply;
 use reverie_core::mesh::collection::Collection;
 
 use super::writing::{self, Draft};
-use super::{Keeper, MeshState};
+use super::{Keeper, MeshError, MeshState};
 use crate::keeper::local::answer::{Answer, Failure, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::state::Change;
@@ -42,7 +42,7 @@ fn id_of(call: &Call<'_>) -> Result<String, Failure> {
 }
 
 /// Clients are an authority's to change.
-fn require_authority(keeper: &Keeper) -> Result<(), Failure> {
+pub(super) fn require_authority(keeper: &Keeper) -> Result<(), Failure> {
     match keeper.mesh.state() {
         MeshState::Authority => Ok(()),
         MeshState::Member => {
@@ -53,6 +53,7 @@ fn require_authority(keeper: &Keeper) -> Result<(), Failure> {
                 .advise(format!("do it on one of: {names}"))
                 .into())
         }
+        MeshState::Cloned => Err(MeshError::Cloned.into()),
         state => Err(Problem::new(Code::Unavailable, format!("this host is in no mesh (it is {:?})", state.as_str()))
             .advise("`agentctl mesh init` founds one, `agentctl mesh join` joins one")
             .into()),

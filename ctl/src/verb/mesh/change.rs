@@ -92,8 +92,11 @@ pub(super) async fn rotate(session: &Session, what: Rotation) -> Outcome {
             let own = status.hosts.iter().find(|host| host.node_id == status.node_id);
             let kid = own
                 .and_then(|own| own.signing_kid.as_deref())
-                .map_or_else(|| "a new key".to_owned(), |kid| format!("key {}", short(kid)));
-            format!("{} now signs with {kid}\n", status.node_id)
+                .map_or_else(|| "the one before".to_owned(), |kid| format!("key {}", short(kid)));
+            format!(
+                "{} signs with its next key from now on, and speaks with {kid} until every host knows the next\n",
+                status.node_id
+            )
         }
     })
 }

@@ -51,6 +51,8 @@ async fn a_host_restored_from_a_snapshot_notices_stops_writing_and_goes_on_by_an
     assert!(restored.alarms.all().iter().any(|alarm| alarm.message.contains("agentctl mesh resume")));
     let error = write(&restored, vec![said.clone()], Change::default()).await.unwrap_err();
     assert!(matches!(error, MeshError::Cloned), "{error}");
+    let told = super::super::clients::require_authority(&restored).unwrap_err().0.advice;
+    assert!(told.as_ref().is_some_and(|advice| advice.contains("agentctl mesh resume")), "{told:?}");
 
     // A restart does not make it forget.
     restored.close().await;
