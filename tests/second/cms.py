@@ -108,6 +108,15 @@ def sign(enveloped, signer, change=None):
     return encoder.encode(outer)
 
 
+def named(key):
+    """Changes what is signed: another key is said to have done it."""
+
+    def change(signed):
+        signed["signerInfos"][0]["sid"]["subjectKeyIdentifier"] = kid(point(key.public_key()))
+
+    return change
+
+
 def open_envelope(der, signer, private):
     """The plaintext; raises if anything is not as it must be. `signer` is the pinned public key."""
     outer, rest = decoder.decode(der, asn1Spec=rfc5652.ContentInfo())

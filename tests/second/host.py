@@ -1,5 +1,6 @@
 """A host of the mesh in Python: joins by token, writes records, exchanges them."""
 import base64
+import copy
 import hashlib
 import hmac
 import json
@@ -46,16 +47,21 @@ class Host:
         self.mesh = self.server = self.server_node = self.server_kem = None
         self.vector = {}
 
-    def connect(self):
-        return Connection(self.address, key=self.signing)
+    def connect(self, **how):
+        return Connection(self.address, key=self.signing, **how)
 
-    def join_body(self, token, exporter):
+    def csr(self):
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self.issuing, hashes.SHA256())
-        csr = csr.public_bytes(serialization.Encoding.DER)
+        return csr.public_bytes(serialization.Encoding.DER)
+
+    def join_body(self, token, exporter, csr=None):
+        csr = csr or self.csr()
         signing, kem = cms.point(self.signing.public_key()), self.kem.public_key().public_bytes_raw()
-        mac = hmac.new(token["secret"], b"reverie-join-v1" + exporter + token["id"], hashlib.sha256)
-        mac.update(struct.pack(">Q", len(self.node)) + self.node.encode())
-        mac.update(signing + kem + struct.pack(">Q", len(csr)) + csr)
+        content = b"reverie-join-v1" + exporter + token["id"]
+        content += struct.pack(">Q", len(self.node)) + self.node.encode()
+        content += signing + kem + struct.pack(">Q", len(csr)) + csr
+        self.binding = hashlib.sha256(content).digest()
+        mac = hmac.new(token["secret"], content, hashlib.sha256)
         return json.dumps(
             {
                 "node": self.node,
@@ -82,8 +88,42 @@ class Host:
         version, mesh, sender, recipient, fields = wire.read(plain)
         assert (mesh, sender, recipient) == (token["mesh"], token["issuer"], self.node)
         joined = cbor2.loads(fields[wire.BODY])
+        assert joined[0] == self.binding, "the answer is to this request"
         self.server_kem = joined[8]
         return joined
+
+    def as_asked(self, agent, key, kem):
+        """The same host, asking another agent, whose keys are these."""
+        other = copy.copy(self)
+        other.address, other.server_node, other.server, other.server_kem = agent.address, agent.node, key, kem
+        return other
+
+    def renewal(self, wanted=0, signer=None, **changed):
+        """A renewal request; keywords forge the statement and who signs it."""
+        fields = {
+            "mesh": self.mesh,
+            "node": self.node,
+            "kid": cms.kid(cms.point(self.signing.public_key())),
+            "authority": self.server_node,
+            "nonce": os.urandom(16),
+            "at": int(time.time() * 1000),
+            "wanted": wanted,
+            "csr": self.csr(),
+        }
+        fields.update(changed)
+        statement = {key: value for key, value in enumerate(fields.values()) if value is not None}
+        signature = wire.sign(signer or self.signing, cbor2.dumps(statement), b"reverie-renewal-v1")
+        return cbor2.dumps([statement, signature])
+
+    def renew(self, request=None, connection=None, signer=None, change=None, **message):
+        """Asks for the next intermediate; returns the answer and what it must be bound to. Nobody has to show a certificate."""
+        request = request or self.renewal()
+        fields = {wire.KIND: wire.RENEWAL, wire.BODY: request, **message.pop("fields", {})}
+        who = {"mesh": self.mesh, "sender": self.node, "recipient": self.server_node, "epoch": self.epoch, **message}
+        envelope = cms.seal(wire.message(fields=fields, **who), signer or self.signing, self.kem_public(), change)
+        connection = connection or Connection(self.address)
+        answer = connection.request("POST", "/api/mesh/join", envelope, [("Content-Type", CMS)])
+        return answer, hashlib.sha256(request).digest()
 
     def kem_public(self):
         from cryptography.hazmat.primitives.asymmetric import mlkem

@@ -1,32 +1,23 @@
-"""register-kem with each of its status codes, by tickets of a real KDC.
-
-    kerberos.py ADDRESS SERVER KEYTABS     # KEYTABS holds second.keytab, other.keytab and alice.keytab
-
-The environment names the KDC. The end is `N passed, N failed`.
-"""
+"""register-kem with each of its status codes, by tickets of a real KDC, which the environment names."""
 import base64
 import hashlib
 import json
 import os
-import sys
-import traceback
 
+import cbor2
 import gssapi
 from cryptography.hazmat.primitives import serialization
 from gssapi.raw import ChannelBindings
 
+import asking
 import cms
+import wire
+from asking import JSON, WORLD, authority, refused, test
 from host import Host
-from transport import Connection
+from transport import Connection, certificate
 
-ADDRESS, SERVER, KEYTABS = sys.argv[1:4]
-host = Host("second.mesh.test", ADDRESS)
-TESTS = []
-
-
-def test(function):
-    TESTS.append(function)
-    return function
+# It comes by Kerberos; asking.host came by token.
+host = Host("second.mesh.test", authority.address)
 
 
 def binding(connection, of):
@@ -37,63 +28,68 @@ def binding(connection, of):
     return b"tls-server-end-point:" + hashlib.sha256(certificate).digest() + hashlib.sha256(keys).digest()
 
 
-def ticket(connection, keytab="second", principal=None, bound=True, of=None):
-    store = {b"client_keytab": f"{KEYTABS}/{keytab}.keytab".encode(), b"ccache": f"MEMORY:{os.urandom(4).hex()}".encode()}
-    name = gssapi.Name(principal or "HTTP/second.mesh.test", gssapi.NameType.kerberos_principal)
+def ticket(connection, keytab="second", principal=None, bound=True, of=None, server=authority.node):
+    keytab_file = f"{WORLD['keytabs']}/{keytab}.keytab"
+    store = {b"client_keytab": keytab_file.encode(), b"ccache": f"MEMORY:{os.urandom(4).hex()}".encode()}
+    name = gssapi.Name(principal or f"HTTP/{keytab}.mesh.test", gssapi.NameType.kerberos_principal)
     credentials = gssapi.Credentials(name=name, usage="initiate", store=store)
     bindings = ChannelBindings(application_data=binding(connection, of or host)) if bound else None
-    target = gssapi.Name(f"HTTP@{SERVER}", gssapi.NameType.hostbased_service)
+    target = gssapi.Name(f"HTTP@{server}", gssapi.NameType.hostbased_service)
     flags = gssapi.RequirementFlag.mutual_authentication
     context = gssapi.SecurityContext(name=target, creds=credentials, usage="initiate", flags=flags, channel_bindings=bindings)
     return context, context.step()
 
 
 def register(body=None, connection=None, token=None, **how):
-    connection = connection or Connection(ADDRESS)
+    connection = connection or Connection(authority.address)
     context = None
     if token is None:
         context, token = ticket(connection, **how)
-    headers = [("Content-Type", "application/json"), ("Authorization", "Negotiate " + base64.b64encode(token).decode())]
+    headers = [JSON, ("Authorization", "Negotiate " + base64.b64encode(token).decode())]
     body = json.dumps(host.kem_registered() if body is None else body).encode()
     answer = connection.request("POST", "/api/gossip/register-kem", body, headers)
     return context, answer
 
 
-def refused(answer, status):
-    assert answer.status == status, (answer.status, answer.body)
+def not_authenticated(answer, error):
+    refused(answer, 401, error)
+    assert answer.headers["www-authenticate"] == "Negotiate", answer.headers
+
+
+@test
+def without_a_token_one_is_asked_for():
+    for scheme in (None, "Basic YTpi", "Negotiate", "Negotiate !!", "Bearer YQ=="):
+        headers = [JSON] + ([("Authorization", scheme)] if scheme else [])
+        not_authenticated(authority.request("POST", "/api/gossip/register-kem", b"{}", headers), "no_token")
 
 
 @test
 def a_token_that_is_none_is_asked_for_again():
-    _, answer = register(token=b"garbage")
-    refused(answer, 401)
-    assert answer.headers["www-authenticate"].startswith("Negotiate")
+    not_authenticated(register(token=b"garbage")[1], "not_authenticated")
 
 
 @test
 def a_token_without_a_channel_binding_is_refused():
-    refused(register(bound=False)[1], 401)
+    not_authenticated(register(bound=False)[1], "not_authenticated")
 
 
 @test
 def a_token_bound_to_another_certificate_is_refused():
     class Between:
         def server_certificate(self):
-            from transport import certificate
-
             return certificate(cms.signing_key())
 
     _, token = ticket(Between())
-    refused(register(token=token)[1], 401)
+    not_authenticated(register(token=token)[1], "not_authenticated")
 
 
 @test
 def keys_that_were_exchanged_on_the_way_are_refused():
-    other = Host(host.node, ADDRESS)
+    other = Host(host.node, authority.address)
     other.kem = host.kem
-    refused(register(other.kem_registered())[1], 401)
+    not_authenticated(register(other.kem_registered())[1], "not_authenticated")
     other.signing, other.kem = host.signing, cms.kem_key()
-    refused(register(other.kem_registered())[1], 401)
+    not_authenticated(register(other.kem_registered())[1], "not_authenticated")
 
 
 @test
@@ -105,7 +101,7 @@ def all_three_fields_are_needed():
                 del body[field]
             else:
                 body[field] = value
-            refused(register(body)[1], 400)
+            refused(register(body)[1], 400, "malformed")
     body = host.kem_registered()
     body["kem_public_key_der"] = body["gossip_signing_pub_key_der"]
     refused(register(body)[1], 400)
@@ -119,7 +115,7 @@ def a_user_and_another_host_are_refused():
 
 @test
 def a_host_that_is_not_on_the_list_is_refused():
-    other = Host("other.mesh.test", ADDRESS)
+    other = Host("other.mesh.test", authority.address)
     refused(register(other.kem_registered(), keytab="other", principal="HTTP/other.mesh.test", of=other)[1], 403)
 
 
@@ -130,7 +126,27 @@ def a_host_registers_and_the_server_proves_who_it_is():
     scheme, token = answer.headers["www-authenticate"].split()
     context.step(base64.b64decode(token))
     assert context.complete
-    assert answer.json()["outcome"] == "fresh" and answer.json()["node_id"] == SERVER, answer.body
+    assert answer.json()["outcome"] == "fresh" and answer.json()["node_id"] == authority.node, answer.body
+
+
+@test
+def a_ticket_is_good_once():
+    connection = Connection(authority.address)
+    _, token = ticket(connection)
+    assert register(connection=connection, token=token)[1].status == 200
+    not_authenticated(register(connection=connection, token=token)[1], "not_authenticated")
+
+
+@test
+def what_registered_is_given_a_certificate_though_it_does_not_know_the_mesh_yet():
+    der = base64.urlsafe_b64decode(authority.get("/api/gossip/kem-info").json()["kem_public_key"] + "==")
+    registered = host.as_asked(authority, Connection(authority.address).server_key(), der[-1184:])
+    # All that a joiner gets.
+    answer, bound_to = registered.renew(registered.renewal(wanted=1), mesh=bytes(16))
+    assert answer.status == 200, (answer.status, answer.body)
+    fields = wire.read(cms.open_envelope(answer.body, registered.server, host.kem))[4]
+    joined = cbor2.loads(fields[wire.BODY])
+    assert joined[0] == bound_to and joined[1] == asking.host.mesh and joined[13], joined
 
 
 @test
@@ -148,23 +164,18 @@ def another_signing_key_is_taken_with_the_same_kem_key():
 
 @test
 def another_kem_key_is_never_taken():
-    host.kem = cms.kem_key()
-    refused(register()[1], 409)
+    known, host.kem = host.kem, cms.kem_key()
+    refused(register()[1], 409, "conflict")
+    host.kem = known
 
 
-def main():
-    failed = 0
-    for run in TESTS:
-        try:
-            run()
-            print("ok", run.__name__, file=sys.stderr)
-        except Exception:
-            failed += 1
-            print("FAILED", run.__name__, file=sys.stderr)
-            traceback.print_exc()
-    print(f"{len(TESTS) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()
+@test
+def a_host_that_came_by_token_changes_nothing_by_kerberos():
+    by_token = Host(asking.host.node, authority.address)
+    by_token.signing, by_token.kem = asking.host.signing, asking.host.kem
+    again = lambda: register(by_token.kem_registered(), keytab="python", of=by_token)[1]
+    assert again().json()["outcome"] == "unchanged"
+    by_token.signing = cms.signing_key()
+    refused(again(), 409, "conflict")
+    by_token.kem = cms.kem_key()
+    refused(again(), 409, "conflict")

@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-import cms
+# Every (path, status) that was answered.
+SEEN = set()
 
 
 def certificate(key, name="second"):
@@ -29,11 +30,15 @@ class Answer:
 
 
 class Connection:
-    def __init__(self, address, key=None, bundle=None, name=None, chain=None):
-        """`key`: present a certificate over it. `bundle`: verify the server for `name` by these roots (PEM file)."""
+    def __init__(self, address, key=None, bundle=None, name=None, chain=None, source=None, groups=None):
+        """`key`: present a certificate over it. `bundle`: verify the server for `name` by these roots (PEM file).
+        `source`: the address to come from. `groups`: the key exchanges to offer."""
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        if groups:
+            # pyOpenSSL has no name of its own for it.
+            assert SSL._lib.SSL_CTX_set1_curves_list(context._context, groups.encode()) == 1
         if bundle:
             context.load_verify_locations(bundle)
             context.set_verify(SSL.VERIFY_PEER, lambda *_: _[-1])
@@ -45,7 +50,7 @@ class Connection:
             context.use_privatekey(crypto.PKey.from_cryptography_key(key))
         host, port = address.rsplit(":", 1)
         self.host = name or host.strip("[]")
-        raw = socket.create_connection((host.strip("[]"), int(port)), timeout=10)
+        raw = socket.create_connection((host.strip("[]"), int(port)), timeout=10, source_address=source and (source, 0))
         # pyOpenSSL wants a blocking socket without a timeout of its own.
         raw.settimeout(None)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, (40).to_bytes(8, "little") + bytes(8))
@@ -69,11 +74,19 @@ class Connection:
     def exporter(self):
         return self.tls.export_keying_material(b"EXPORTER-reverie-join", 32, b"")
 
-    def request(self, method, path, body=b"", headers=()):
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        self.tls.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    def request(self, method, path, body=b"", headers=(), announced=None):
+        self.send(method, path, body, headers, announced)
         return self.answer()
+
+    def send(self, method, path, body=b"", headers=(), announced=None):
+        """`announced`: the length that the head tells, or "chunked", where that is not the body's."""
+        length = "Transfer-Encoding: chunked" if announced == "chunked" else f"Content-Length: {announced or len(body)}"
+        if announced == "chunked":
+            body = b"%x\r\n%b\r\n" % (len(body), body)
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", length]
+        lines += [f"{name}: {value}" for name, value in headers]
+        self.path = path.split("?")[0]
+        self.tls.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def answer(self):
         while b"\r\n\r\n" not in self.buffer:
@@ -82,7 +95,9 @@ class Connection:
         status_line, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         body = self.chunked() if headers.get("transfer-encoding") == "chunked" else self.exactly(int(headers.get("content-length", 0)))
-        return Answer(int(status_line.split()[1]), headers, body)
+        status = int(status_line.split()[1])
+        SEEN.add((self.path, status))
+        return Answer(status, headers, body)
 
     def fill(self):
         received = self.tls.recv(65536)

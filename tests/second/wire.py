@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import re
+import struct
 import time
 
 import cbor2
@@ -11,6 +12,8 @@ import pycddl
 import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 import cms
 
@@ -65,8 +68,39 @@ class Author:
         return encode(statement, sign(self.key, encoded))
 
 
-def sign(key, statement):
-    r, s = utils.decode_dss_signature(key.sign(b"reverie-record-v1" + statement, ec.ECDSA(hashes.SHA256())))
+def digest(records):
+    """Of the set that these records are: the whole, and each author's line."""
+    authors = {}
+    for record in records:
+        encoded = cbor2.dumps(cbor2.loads(record)[0])
+        _, _, author, _, position = cbor2.loads(encoded)[:5]
+        authors.setdefault(author, []).append((tuple(position), hashlib.sha256(encoded).digest()))
+    lines = {}
+    for author, said in sorted(authors.items()):
+        (epoch, seq), newest = max(said)
+        total = sum(int.from_bytes(hashed, "big") for _, hashed in said) % 2**256
+        name = author.encode()
+        content = struct.pack(">Q", len(name)) + name + struct.pack(">QQ", epoch, seq) + newest + total.to_bytes(32, "big")
+        lines[author] = [epoch, seq, hashlib.sha256(b"reverie-author-v1" + content).hexdigest()]
+    whole = hashlib.sha256(b"reverie-set-v1" + b"".join(bytes.fromhex(line) for _, _, line in lines.values()))
+    return whole.hexdigest(), lines
+
+
+def wrapping_key(sealed, mesh, recipient, nonce, kem):
+    """A version of the cluster's wrapping key, from what was sealed to `kem` on that occasion."""
+    version, kid, ciphertext, wrapped = (sealed[field] for field in range(4))
+    info = b"reverie-wrapping-key-seal-v1" + mesh + nonce + kid + struct.pack(">Q", version) + recipient.encode()
+    kek = HKDF(hashes.SHA256(), 32, salt=None, info=info).derive(kem.decapsulate(ciphertext))
+    return aes_key_unwrap(kek, wrapped)
+
+
+def wrapping_key_digest(key):
+    """As the mesh's record of that version has it."""
+    return hashlib.sha256(b"reverie-wrapping-key-v1" + key).digest()
+
+
+def sign(key, statement, context=b"reverie-record-v1"):
+    r, s = utils.decode_dss_signature(key.sign(context + statement, ec.ECDSA(hashes.SHA256())))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 

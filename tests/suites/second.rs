@@ -22,13 +22,18 @@ fn python() -> String {
 }
 
 /// Runs one of its scripts, which must find all as it must be.
-fn second(script: &str, arguments: &[&str], environment: &[(&str, &Path)], input: &str) {
+fn second(script: &str, kdc: &Kdc, world: &Value) {
     let mut command = Command::new(python());
-    command.arg(tests().join("second").join(script)).args(arguments).envs(environment.iter().copied());
+    command.arg(tests().join("second").join(script)).env("KRB5_CONFIG", kdc.config());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python");
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    child.stdin.take().expect("piped").write_all(world.to_string().as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{script}: {}", text(&output));
+}
+
+/// An agent as the scripts know it.
+fn described(agent: &Agent, node: &str, address: &str) -> Value {
+    json!({ "node": node, "address": address, "socket": agent.admin_socket() })
 }
 
 /// An agent of that name that speaks on a port of its own, with more of `[gossip]`.
@@ -51,16 +56,6 @@ fn invite(agent: &Agent, node: &str) -> String {
     invited["token"].as_str().expect("a token").to_owned()
 }
 
-#[test]
-fn every_endpoint_gives_each_of_its_status_codes() {
-    let (agent, address) = founded("first.mesh.test", "max_waiters_per_address = 4\nrate_per_second = 500\n");
-    let bundle = agent.file_path("web", "ca.crt");
-    second("endpoints.py", &[&address, &bundle], &[], &invite(&agent, "second.mesh.test"));
-    // What was refused is on record.
-    let refused = agent.admin_get("/api/admin/audit?limit=1000").text();
-    assert!(refused.contains("peer-refused"), "{refused}");
-}
-
 /// A KDC, an authority named `localhost`, and the keytabs of three others.
 struct Realm {
     kdc: Kdc,
@@ -74,7 +69,12 @@ impl Realm {
         let kdc = Kdc::start();
         let keytab = kdc.service("HTTP/localhost");
         let keytabs = tempfile::tempdir().unwrap();
-        for (principal, file) in [("HTTP/second.mesh.test", "second"), ("HTTP/other.mesh.test", "other"), ("alice", "alice")] {
+        for (principal, file) in [
+            ("HTTP/second.mesh.test", "second"),
+            ("HTTP/python.mesh.test", "python"),
+            ("HTTP/other.mesh.test", "other"),
+            ("alice", "alice"),
+        ] {
             std::fs::copy(kdc.service(principal), keytabs.path().join(format!("{file}.keytab"))).unwrap();
         }
         let (mut authority, address) = host("localhost", &format!("keytab = {keytab:?}\n{gossip}"));
@@ -87,34 +87,49 @@ impl Realm {
     }
 }
 
-const LIST: &str = "allowed_node_ids = [\"localhost\", \"second.mesh.test\", \"third.mesh.test\"]\n";
-
 #[test]
-fn register_kem_gives_each_of_its_status_codes() {
-    let realm = Realm::start(LIST);
-    let arguments = [&*realm.address, "localhost", &realm.keytabs.path().display().to_string()];
-    second("kerberos.py", &arguments, &[("KRB5_CONFIG", &realm.kdc.config())], "");
+fn every_endpoint_gives_each_of_its_status_codes() {
+    const HOSTS: [&str; 12] =
+        ["python", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"];
+    let mut allowed: Vec<String> = HOSTS.iter().map(|name| format!("{name}.mesh.test")).collect();
+    allowed.extend(["localhost", "member.mesh.test", "thirteenth.mesh.test"].map(str::to_owned));
+    let gossip = format!(
+        "allowed_node_ids = {allowed:?}\nrate_per_second = 500\nmax_waiters = 6\nmax_waiters_per_address = 4\nmax_wait = \"2s\"\n"
+    );
+    let realm = Realm::start(&gossip);
+    let keytab = realm.kdc.service("HTTP/member.mesh.test");
+    let (mut member, address) =
+        host("member.mesh.test", &format!("keytab = {keytab:?}\npublic_stats = false\nrate_per_second = 5\n"));
+    member.set_variable("KRB5_CONFIG", &realm.kdc.config().display().to_string());
+    member.start();
+    let join = json!({ "address": realm.address, "token": invite(&realm.authority, "member.mesh.test") });
+    member.admin_post("/api/admin/mesh/join", &join).ok();
+    let world = json!({
+        "authority": described(&realm.authority, "localhost", &realm.address),
+        "member": described(&member, "member.mesh.test", &address),
+        "bundle": realm.authority.file_path("web", "ca.crt"),
+        "keytabs": realm.keytabs.path(),
+    });
+    second("endpoints.py", &realm.kdc, &world);
     let audit = realm.authority.admin_get("/api/admin/audit?limit=1000").text();
-    assert!(audit.contains("by Kerberos as HTTP/second.mesh.test@"), "{audit}");
+    // What was refused is on record, and who came in by Kerberos.
+    assert!(audit.contains("peer-refused") && audit.contains("by Kerberos as HTTP/second.mesh.test@"), "{audit}");
 }
 
 #[test]
 fn without_a_keytab_register_kem_is_not_available() {
-    let (_agent, address) = founded("localhost", "");
+    let (agent, address) = founded("localhost", "");
     let kdc = Kdc::start();
     kdc.service("HTTP/localhost");
     let keytabs = tempfile::tempdir().unwrap();
     std::fs::copy(kdc.service("HTTP/second.mesh.test"), keytabs.path().join("second.keytab")).unwrap();
-    let script = "from kerberos import register\nassert register()[1].status == 503";
-    let mut command = Command::new(python());
-    command.args(["-c", script, &address, "localhost"]).arg(keytabs.path()).current_dir(tests().join("second"));
-    let output = command.env("KRB5_CONFIG", kdc.config()).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
+    let world = json!({ "authority": described(&agent, "localhost", &address), "keytabs": keytabs.path() });
+    second("no_keytab.py", &kdc, &world);
 }
 
 #[test]
 fn a_host_joins_by_kerberos_alone() {
-    let realm = Realm::start(LIST);
+    let realm = Realm::start("allowed_node_ids = [\"localhost\", \"third.mesh.test\"]\n");
     let (mut joiner, _) = host("third.mesh.test", &format!("keytab = {:?}\n", realm.kdc.service("HTTP/third.mesh.test")));
     joiner.set_variable("KRB5_CONFIG", &realm.kdc.config().display().to_string());
     joiner.start();

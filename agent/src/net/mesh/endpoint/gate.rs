@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reverie_core::ipc::net::Reply;
+use reverie_core::mesh::crypto::KemPublicKey;
 
 use super::super::known::{Known, KnownPeer, Who};
 use super::super::state::Net;
@@ -55,6 +56,12 @@ pub fn peer(net: &Net, caller: &Caller) -> Result<KnownPeer, Refusal> {
             "peers speak over X25519MLKEM768 only; this connection used another key exchange: upgrade this host's agent",
         )),
     }
+}
+
+/// To what an answer to a peer is sealed.
+pub fn kem_key(peer: &KnownPeer) -> Result<&KemPublicKey, Refusal> {
+    let none = || Refusal::new(403, "no_key", "the mesh knows no KEM key of this host to answer to; register one");
+    peer.kem_key.as_ref().ok_or_else(none)
 }
 
 /// Before the first situation.

@@ -84,6 +84,7 @@ async fn by_key(net: &Net, body: &[u8]) -> Result<Answer, Refusal> {
     let Content::Renewal(payload) = message.content else {
         return Err(Refusal::malformed("the message asks for no certificate; POST records to /api/gossip/sync"));
     };
+    gate::kem_key(&peer)?;
     let request = Ask::Renew { node: peer.node.clone(), kid, payload: payload.to_vec() };
     let reply = net.keeper.ask(&request, DEADLINE).await.map_err(Refusal::unavailable)?;
     sealed(net, &peer.node, wire, Some(nonce), reply, Content::Renewal).await

@@ -114,9 +114,7 @@ async fn merge(
 /// In the version of the question.
 async fn seal(net: &Net, peer: &KnownPeer, wire: u16, nonce: [u8; 16], reply: Sync) -> Result<Vec<u8>, Refusal> {
     let identity = peer.known().identity()?;
-    let Some(kem) = &peer.kem_key else {
-        return Err(Refusal::new(403, "no_key", "the mesh knows no KEM key of this host to answer to; register one"));
-    };
+    let kem = gate::kem_key(peer)?;
     let message = sealing::message(net, identity, &peer.node, wire, Some(nonce), Content::Sync(reply))?;
     Ok(sealing::seal(net, &message, &identity.signing_key.kid(), kem).await?)
 }

@@ -24,13 +24,15 @@ pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> 
     let known = net.known().ok_or_else(gate::not_ready)?;
     let identity = known.identity()?;
     let (node, nonce) = (asker(request)?, nonce(request)?);
+    let peer = known.peer(&node);
+    peer.as_ref().map(gate::kem_key).transpose()?;
     let caller = gate::pinned(&known, caller).map(|peer| peer.node.clone());
     let asked = net.keeper.ask(&Ask::WrappingKey { node: node.clone(), caller, nonce }, DEADLINE).await;
     let (recipient, payload) = match asked.map_err(Refusal::unavailable)? {
         Reply::Sealable { recipient, payload } => (recipient, Zeroizing::new(payload)),
         other => return Err(gate::otherwise(other)),
     };
-    let wire = known.peer(&node).map_or(*WIRE.start(), |peer| peer.wire);
+    let wire = peer.map_or(*WIRE.start(), |peer| peer.wire);
     let message = sealing::message(net, identity, &node, wire, nonce, Content::WrappingKey(payload))?;
     Ok(Answer::bytes(CMS, sealing::seal(net, &message, &identity.signing_key.kid(), &recipient).await?))
 }
