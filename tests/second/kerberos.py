@@ -114,6 +114,11 @@ def a_user_and_another_host_are_refused():
 
 
 @test
+def a_realm_that_ours_trusts_does_not_name_our_hosts():
+    refused(register(keytab="foreign", principal="HTTP/second.mesh.test@TRUSTED.TEST")[1], 403)
+
+
+@test
 def a_host_that_is_not_on_the_list_is_refused():
     other = Host("other.mesh.test", authority.address)
     refused(register(other.kem_registered(), keytab="other", principal="HTTP/other.mesh.test", of=other)[1], 403)

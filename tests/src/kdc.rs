@@ -10,6 +10,8 @@ use crate::programs::{free_port, wait_until};
 
 /// The realm.
 pub const REALM: &str = "REVERIE.TEST";
+/// Another, which the first trusts: tickets of its principals are good for the first one's services.
+pub const TRUSTED: &str = "TRUSTED.TEST";
 
 /// A KDC that ends with the test.
 #[derive(Debug)]
@@ -29,18 +31,24 @@ impl Kdc {
         // A `tcp/` before the address would not be understood.
         let client = format!(
             "[libdefaults]\ndefault_realm = {REALM}\n{libdefaults}\n[realms]\n{REALM} = {{\n kdc = 127.0.0.1:{port}\n}}\n\
-             [domain_realm]\n.mesh.test = {REALM}\n"
+             {TRUSTED} = {{\n kdc = 127.0.0.1:{port}\n}}\n[domain_realm]\nlocalhost = {REALM}\n.mesh.test = {REALM}\n"
         );
         let server = format!(
             "[kdcdefaults]\nkdc_listen = 127.0.0.1:{port}\nkdc_tcp_listen = 127.0.0.1:{port}\n[realms]\n{REALM} = {{\n \
              database_name = {shown}/principal\n key_stash_file = {shown}/stash\n max_life = 10h\n \
-             supported_enctypes = aes256-cts-hmac-sha1-96:normal\n}}\n[logging]\nkdc = FILE:{shown}/kdc.log\n"
+             supported_enctypes = aes256-cts-hmac-sha1-96:normal\n}}\n{TRUSTED} = {{\n database_name = {shown}/trusted\n \
+             key_stash_file = {shown}/trusted-stash\n supported_enctypes = aes256-cts-hmac-sha1-96:normal\n}}\n\
+             [logging]\nkdc = FILE:{shown}/kdc.log\n"
         );
         fs::write(path.join("krb5.conf"), client).expect("krb5.conf");
         fs::write(path.join("kdc.conf"), server).expect("kdc.conf");
-        succeed(command(path, "kdb5_util").args(["-r", REALM, "create", "-s", "-P", "master"]));
+        for realm in [REALM, TRUSTED] {
+            succeed(command(path, "kdb5_util").args(["-r", realm, "create", "-s", "-P", "master"]));
+            let query = format!("addprinc -pw between krbtgt/{REALM}@{TRUSTED}");
+            succeed(command(path, "kadmin.local").args(["-r", realm, "-q", &query]));
+        }
         let mut kdc = command(path, "krb5kdc");
-        let process = kdc.arg("-n").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("krb5kdc starts");
+        let process = kdc.args(["-n", "-r", REALM, "-r", TRUSTED]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("krb5kdc starts");
         wait_until("the KDC listens", 15, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { directory, process }
     }
@@ -52,19 +60,24 @@ impl Kdc {
 
     /// Makes a service (`HTTP/host`) and its keytab.
     pub fn service(&self, name: &str) -> PathBuf {
-        let keytab = self.directory.path().join(format!("{}.keytab", name.replace('/', "_")));
-        self.kadmin(&format!("addprinc -randkey {name}"));
-        self.kadmin(&format!("ktadd -k {} {name}", keytab.display()));
+        self.service_of(REALM, name)
+    }
+
+    /// The same in one of the realms.
+    pub fn service_of(&self, realm: &str, name: &str) -> PathBuf {
+        let keytab = self.directory.path().join(format!("{realm}_{}.keytab", name.replace('/', "_")));
+        self.kadmin(realm, &format!("addprinc -randkey {name}@{realm}"));
+        self.kadmin(realm, &format!("ktadd -k {} {name}@{realm}", keytab.display()));
         keytab
     }
 
     /// Makes a user.
     pub fn user(&self, name: &str, password: &str) {
-        self.kadmin(&format!("addprinc -pw {password} {name}"));
+        self.kadmin(REALM, &format!("addprinc -pw {password} {name}"));
     }
 
-    fn kadmin(&self, query: &str) {
-        succeed(command(self.directory.path(), "kadmin.local").args(["-r", REALM, "-q", query]));
+    fn kadmin(&self, realm: &str, query: &str) {
+        succeed(command(self.directory.path(), "kadmin.local").args(["-r", realm, "-q", query]));
     }
 }
 

@@ -94,7 +94,7 @@ impl Realm {
 fn two_hosts_prove_to_each_other_who_they_are() {
     let realm = Realm::start();
     let (mut initiator, token) = realm.begin(BINDING);
-    let Reply::Accepted { principal, token: Some(answer) } = realm.accept(&token, BINDING) else { panic!("not accepted") };
+    let Reply::Accepted { principal, token: Some(answer), .. } = realm.accept(&token, BINDING) else { panic!("not accepted") };
     assert_eq!(principal, format!("HTTP/two.mesh.test@{REALM}"));
     assert_eq!(initiator.ask(&Request::Finish { token: answer }), Reply::Proven);
 }

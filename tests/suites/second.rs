@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reverie_tests::agent::Agent;
 use reverie_tests::ipa::{Ipa, READER, SUFFIX};
-use reverie_tests::kdc::Kdc;
+use reverie_tests::kdc::{Kdc, TRUSTED};
 use reverie_tests::programs::{built, free_port, run, text, wait_until};
 use serde_json::{Value, json};
 
@@ -77,6 +77,8 @@ impl Realm {
         ] {
             std::fs::copy(kdc.service(principal), keytabs.path().join(format!("{file}.keytab"))).unwrap();
         }
+        let foreign = kdc.service_of(TRUSTED, "HTTP/second.mesh.test");
+        std::fs::copy(foreign, keytabs.path().join("foreign.keytab")).unwrap();
         let (mut authority, address) = host("localhost", &format!("keytab = {keytab:?}\n{gossip}"));
         authority.set_variable("KRB5_CONFIG", &kdc.config().display().to_string());
         authority.start();

@@ -33,12 +33,13 @@ pub fn accept(keytab: &str, service: Option<&str>, token: &[u8], channel_binding
         Err(error) => return refused(&error.to_string()),
     };
     match proven(&mut context, service) {
-        Ok(principal) => Reply::Accepted { principal, token: answer.map(|answer| answer.to_vec()) },
+        Ok((principal, realm)) => Reply::Accepted { principal, realm, token: answer.map(|answer| answer.to_vec()) },
         Err(reply) => reply,
     }
 }
 
-fn proven(context: &mut ServerCtx, service: Option<&str>) -> Result<String, Reply> {
+/// The initiator, and the realm of the service that the ticket is for.
+fn proven(context: &mut ServerCtx, service: Option<&str>) -> Result<(String, String), Reply> {
     let failed = |error: Error| refused(&error.to_string());
     if !context.open().map_err(failed)? {
         return Err(refused("the handshake needs further tokens: use Kerberos, whose first token is enough"));
@@ -57,7 +58,9 @@ fn proven(context: &mut ServerCtx, service: Option<&str>) -> Result<String, Repl
     if !is_for(&target, service) {
         return Err(refused(&format!("the token is for the service {target}")));
     }
-    shown(&context.source_name().map_err(failed)?).map_err(failed)
+    let realm = target.rsplit_once('@').map(|(_, realm)| realm.to_owned()).filter(|realm| !realm.is_empty());
+    let realm = realm.ok_or_else(|| refused(&format!("the token is for {target}, which names no realm")))?;
+    Ok((shown(&context.source_name().map_err(failed)?).map_err(failed)?, realm))
 }
 
 /// Whether `HTTP/host@REALM` is the service `HTTP@host`, or any host's.

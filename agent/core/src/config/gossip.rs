@@ -44,13 +44,13 @@ pub struct Gossip {
     pub ipa_bind_dn: Option<String>,
     /// File with the password of `ipa_bind_dn`; only the agent may read it.
     pub ipa_bind_password_file: Option<String>,
-    /// Realm of hosts that register by Kerberos. Default: any that the keytab accepts.
+    /// Realm of hosts that register by Kerberos. Default: that of the keytab's own service.
     pub kerberos_realm: Option<String>,
     /// Keytab with this host's `HTTP/` key. Without one nobody registers by Kerberos.
     pub keytab: Option<String>,
     /// This host's principal. Default: `HTTP/NODE_ID`.
     pub kerberos_principal: Option<String>,
-    /// Hosts that registered by Kerberos wait for an authority's word (`agentctl mesh readmit`).
+    /// Hosts that registered by Kerberos need an authority's word: an open invitation (`agentctl mesh invite`).
     pub kerberos_needs_confirmation: bool,
     /// `/api/gossip/stats` answers everyone.
     pub public_stats: bool,

@@ -51,6 +51,8 @@ pub enum Reply {
     Accepted {
         /// The initiator, `name@REALM`.
         principal: String,
+        /// Realm of the service that the ticket is for, as the keytab has it.
+        realm: String,
         /// AP-REP.
         token: Option<Vec<u8>>,
     },

@@ -215,8 +215,9 @@ pub struct Claim<'a> {
     pub kem: &'a KemPublicKey,
 }
 
-/// Judges who asks: only the HTTP service of a host may register that host, and only in our realm.
-pub fn principal(claim: Claim<'_>, realm: Option<&str>) -> Result<(), Refusal> {
+/// Judges who asks: only the HTTP service of a host may register that host, and only in our realm. What a realm that ours
+/// trusts calls its principals says nothing of our hosts.
+pub fn principal(claim: Claim<'_>, realm: &str) -> Result<(), Refusal> {
     let refused = |message: String, advice: &str| Err(Refusal::new(403, message, advice));
     let shown: String = claim.principal.chars().take(200).collect();
     let parts = claim.principal.strip_prefix("HTTP/").and_then(|rest| rest.rsplit_once('@'));
@@ -228,10 +229,10 @@ pub fn principal(claim: Claim<'_>, realm: Option<&str>) -> Result<(), Refusal> {
             "register with the host's own HTTP/HOST@REALM key, from its keytab",
         );
     };
-    if realm.is_some_and(|ours| ours != theirs) {
+    if theirs != realm {
         return refused(
-            format!("{shown:?} is not of the realm that this mesh takes hosts from"),
-            "see [gossip] kerberos_realm there",
+            format!("{shown:?} is not of the realm that this mesh takes hosts from, {realm}"),
+            "register with the key of that realm, or set [gossip] kerberos_realm there",
         );
     }
     // Host names know no case; node ids are lower case.

@@ -117,8 +117,8 @@ async fn judge_and_register(keeper: &Arc<Keeper>, request: RegisterKem) -> Resul
     let turn = keeper.mesh.affairs.tokens.turn().await?;
     let answer = ask(&process(keeper).await?, &accept).await?;
     drop(turn);
-    let (principal, token) = match answer {
-        gss::Reply::Accepted { principal, token } => (principal, token),
+    let (principal, realm, token) = match answer {
+        gss::Reply::Accepted { principal, realm, token } => (principal, realm, token),
         gss::Reply::Refused { message } => {
             tracing::info!(why = message, "a Kerberos token is refused");
             let advice = "ask for a ticket to this host's HTTP service, bound to this TLS connection";
@@ -132,7 +132,7 @@ async fn judge_and_register(keeper: &Arc<Keeper>, request: RegisterKem) -> Resul
         }
     };
     let claim = Claim { principal: &principal, node: &request.node, signing: &signing, kem: &kem };
-    let outcome = take(keeper, claim).await?;
+    let outcome = take(keeper, claim, &realm).await?;
     let ring = keeper.mesh.keys().ok_or(MeshError::NotIn("none"))?;
     let (own_signing, own_kem) = ring.speaking.public();
     let answer = Answer {
@@ -150,13 +150,13 @@ async fn judge_and_register(keeper: &Arc<Keeper>, request: RegisterKem) -> Resul
     Ok(Reply::Registered { token, body: serde_json::to_vec(&answer).unwrap_or_default() })
 }
 
-/// Judges who asks and takes its keys, one after the other.
-async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>) -> Result<Registration, Trouble> {
+/// Judges who asks and takes its keys, one after the other. `realm`: the keytab's.
+async fn take(keeper: &Arc<Keeper>, claim: Claim<'_>, realm: &str) -> Result<Registration, Trouble> {
     let (us, node) = (&keeper.host.node_id, claim.node);
     let policy = keeper.policy();
     let gossip = &policy.config.gossip;
     let allowed = keeper.mesh.admission(gossip).admits(node);
-    membership::principal(claim, gossip.kerberos_realm.as_deref())?;
+    membership::principal(claim, gossip.kerberos_realm.as_deref().unwrap_or(realm))?;
     let _turn = keeper.mesh.affairs.membership_turn().await?;
     let judged = keeper.mesh.look(|view| {
         if let Err(refusal) = membership::lead(view, us, "register a host") {
