@@ -210,6 +210,7 @@ async fn enter_in_turn(
         author,
         rows: Index::default(),
         unsaved: vec![],
+        unsaved_rows: vec![],
         arriving: more.then(VersionVector::default),
         durable: Default::default(),
     };

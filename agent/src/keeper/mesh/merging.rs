@@ -179,15 +179,16 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verdicts: Verdicts) -> Reply
     mesh.refused.fetch_add(merge.refused.len() as u64, Ordering::Relaxed);
     ::metrics::counter!("reverie_mesh_records_refused_total").increment(merge.refused.len() as u64);
     events.extend(refusals(keeper, &from, &merge, now));
-    let mut writes = rows;
+    let mut rows = rows;
     if own_unknown {
         events.push(stop_writing(keeper, &from, now));
         if let Some(core) = &mesh.read().core
             && let Ok(write) = membership_of(core, Phase::Cloned).write()
         {
-            writes.push(write);
+            rows.push(write);
         }
     }
+    let mut writes = rows.clone();
     if !file.is_empty() || !drop.is_empty() {
         writes.push(Write::Records { file: file.clone(), drop: drop.clone() });
     }
@@ -195,6 +196,11 @@ async fn take(keeper: &Arc<Keeper>, handed: Handed, verdicts: Verdicts) -> Reply
         true => Ok(()),
         false => keeper.commit(Change { writes, events }).await.map(|_| ()),
     };
+    if stored.is_err()
+        && let Some(core) = &mut mesh.change().core
+    {
+        core.unsaved_rows = rows;
+    }
     finish(keeper, &merge, stored, file, drop, wanted_anew)
 }
 
@@ -296,7 +302,9 @@ impl Core {
             wanted_anew.push(self.node.clone());
         }
         let (file, drop) = self.rows_of(&merge);
-        let rows = super::evidence::writes(&self.set, &merge);
+        // With those that an earlier failure left.
+        let mut rows = std::mem::take(&mut self.unsaved_rows);
+        rows.extend(super::evidence::writes(&self.set, &merge));
         Taken { merge, own_unknown, events: vec![], file, drop, rows, wanted_anew, gone: vec![] }
     }
 

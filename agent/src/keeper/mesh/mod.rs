@@ -69,7 +69,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::identity::lifecycle::LifecycleError;
 use super::row::RowError;
-use super::state::{State, StateError};
+use super::state::{State, StateError, Write};
 use super::{Keeper, clock};
 use crate::ops::host::Host;
 pub use metrics::look as look_at_metrics;
@@ -146,6 +146,8 @@ struct Core {
     rows: rows::Index,
     /// Taken, and not durable: the store failed. Goes with the next change.
     unsaved: Vec<(u64, Vec<u8>)>,
+    /// The same of other rows.
+    unsaved_rows: Vec<Write>,
     /// After a join: up to where each author's records came, until all have.
     arriving: Option<VersionVector>,
     /// What is durable: peers are told of nothing else.
@@ -157,7 +159,7 @@ pub async fn start(keeper: &Arc<Keeper>) {
     if keeper.mesh.read().is_cloned() {
         merging::raise_cloned(keeper);
     }
-    show_forks(keeper);
+    show_suspects(keeper);
     topology::read_files(keeper).await;
     tokio::spawn(situation::follow(Arc::clone(keeper)));
     tokio::spawn(link::run(Arc::clone(keeper)));
@@ -169,12 +171,13 @@ pub async fn start(keeper: &Arc<Keeper>) {
     tokio::spawn(wrapping::follow(Arc::clone(keeper)));
 }
 
-/// Alarms on histories that split, as they stand now.
-fn show_forks(keeper: &Keeper) {
-    let forks = keeper.mesh.look(noticing::forks).unwrap_or_default();
-    let standing: Vec<String> = forks.iter().map(|(subject, _)| subject.clone()).collect();
-    forks.into_iter().for_each(|(subject, why)| keeper.alarms.raise(subject, why));
-    keeper.alarms.clear_except(noticing::FORKS, &standing);
+/// Alarms on other hosts, as they stand now.
+fn show_suspects(keeper: &Keeper) {
+    let noticed = || keeper.mesh.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+    let alarms = keeper.mesh.look(|view| noticed().alarms(view)).unwrap_or_default();
+    let standing: Vec<String> = alarms.iter().map(|(subject, _)| subject.clone()).collect();
+    alarms.into_iter().for_each(|(subject, why)| keeper.alarms.raise(subject, why));
+    noticing::SUBJECTS.iter().for_each(|subject| keeper.alarms.clear_except(subject, &standing));
 }
 
 /// Where this host stands.

@@ -23,6 +23,8 @@ pub(super) struct Noticed {
     /// Hosts of whom two next keys followed one.
     rivals: BTreeSet<NodeId>,
     heads: BTreeMap<NodeId, Shown>,
+    /// Alarms on audit logs that shrank, and the key that the host used then.
+    rewritten: BTreeMap<NodeId, (Option<Kid>, String)>,
 }
 
 /// The head of its audit log that a host showed, and the key it used in the mesh then: whoever lost its disk comes back with
@@ -42,13 +44,11 @@ pub(super) struct Notice {
     pub(super) gone: Vec<Kid>,
 }
 
-/// Alarms on histories that split, for hosts that are in.
-pub(super) fn forks(view: &View<'_>) -> Vec<(String, String)> {
-    view.evidence().into_keys().map(|node| (fork_subject(node), fork_alarm(node))).collect()
-}
-
-/// What the subjects of these alarms begin with.
-pub(super) const FORKS: &str = "mesh, records of ";
+/// What the subjects of alarms on other hosts begin with: histories that split, keys that were disputed, audit logs that shrank.
+pub(super) const SUBJECTS: [&str; 3] = [FORKS, RIVALS, REWRITTEN];
+const FORKS: &str = "mesh, records of ";
+const RIVALS: &str = "mesh, keys of ";
+const REWRITTEN: &str = "mesh, audit log of ";
 
 fn fork_subject(node: &NodeId) -> String {
     format!("{FORKS}{node}")
@@ -62,10 +62,27 @@ fn fork_reason(node: &NodeId) -> String {
     format!("two histories of {node} exist: it was copied or restored, or its key is in other hands")
 }
 
+fn rivals_reason(node: &NodeId) -> String {
+    format!("two keys follow one of {node}: the key before is in other hands, or it was copied")
+}
+
+fn rivals_alarm(node: &NodeId) -> String {
+    format!("{}; look at that host, and end its keys: agentctl mesh readmit {node}", rivals_reason(node))
+}
+
 impl Noticed {
     pub(super) fn at_start(view: &View<'_>) -> Self {
         let forks = view.evidence().into_keys().cloned().collect();
-        Self { standing: standing(view), forks, rivals: rivals(view), heads: heads(view) }
+        Self { standing: standing(view), forks, rivals: rivals(view), heads: heads(view), rewritten: BTreeMap::new() }
+    }
+
+    /// Alarms on other hosts, as they stand now. Each ends with what it is about: the host is out, or has come again.
+    pub(super) fn alarms(&mut self, view: &View<'_>) -> Vec<(String, String)> {
+        self.rewritten.retain(|node, (kid, _)| view.members().is_in(node) && kid_of(view, node) == *kid);
+        let forks = view.evidence().into_keys().map(|node| (fork_subject(node), fork_alarm(node)));
+        let rivals = rivals(view).into_iter().map(|node| (format!("{RIVALS}{node}"), rivals_alarm(&node)));
+        let rewritten = self.rewritten.iter().map(|(node, (_, why))| (format!("{REWRITTEN}{node}"), why.clone()));
+        forks.chain(rivals).chain(rewritten).collect()
     }
 
     /// What a merge changed. Costs what could have changed.
@@ -93,10 +110,8 @@ impl Noticed {
             self.standing = standing;
             for node in rivals(view) {
                 if self.rivals.insert(node.clone()) {
-                    let reason = format!("two keys follow one of {node}: the key before is in other hands, or it was copied");
-                    let event = event(now, Kind::ForkFound, Outcome::Failed, &node, reason.clone());
-                    let advice = "look at that host; if it did not rotate twice itself: agentctl mesh readmit";
-                    let alarm = Some((format!("mesh, keys of {node}"), format!("{reason}; {advice}")));
+                    let event = event(now, Kind::ForkFound, Outcome::Failed, &node, rivals_reason(&node));
+                    let alarm = Some((format!("{RIVALS}{node}"), rivals_alarm(&node)));
                     notices.push(Notice { event: Some(event), alarm, gone: vec![] });
                 }
             }
@@ -118,7 +133,8 @@ impl Noticed {
                         before.seq, before.hash, shown.seq, shown.hash
                     );
                     let event = event(now, Kind::AuditRewritten, Outcome::Failed, node, reason.clone());
-                    let alarm = Some((format!("mesh, audit log of {node}"), reason));
+                    self.rewritten.insert(node.clone(), (shown.kid, reason.clone()));
+                    let alarm = Some((format!("{REWRITTEN}{node}"), reason));
                     notices.push(Notice { event: Some(event), alarm, gone: vec![] });
                 }
             }
@@ -138,15 +154,19 @@ fn standing(view: &View<'_>) -> BTreeMap<NodeId, Option<Standing>> {
 }
 
 fn rivals(view: &View<'_>) -> BTreeSet<NodeId> {
-    view.members().rotations().iter().filter(|rotation| rotation.record.is_none()).map(|one| one.node.clone()).collect()
+    let disputed = view.members().rotations().iter().filter(|rotation| rotation.record.is_none());
+    disputed.filter(|one| view.members().is_in(&one.node)).map(|one| one.node.clone()).collect()
 }
 
 fn heads(view: &View<'_>) -> BTreeMap<NodeId, Shown> {
     let shown = view.entries(Collection::AuditHeads).filter_map(|value| {
         let head: AuditHead = minicbor::decode(value.bytes).ok()?;
         let signed: SignedHead = serde_json::from_str(&head.signed).ok()?;
-        let kid = view.members().get(value.author).and_then(|member| member.keys.last()).map(|key| key.signing_key.kid());
-        Some((value.author.clone(), Shown { seq: signed.head.seq, hash: signed.head.hash, kid }))
+        Some((value.author.clone(), Shown { seq: signed.head.seq, hash: signed.head.hash, kid: kid_of(view, value.author) }))
     });
     shown.collect()
+}
+
+fn kid_of(view: &View<'_>, node: &NodeId) -> Option<Kid> {
+    view.members().get(node).and_then(|member| member.keys.last()).map(|key| key.signing_key.kid())
 }

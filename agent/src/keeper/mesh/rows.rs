@@ -172,6 +172,7 @@ pub(super) async fn load(state: &State, node: &NodeId, now: Moment) -> Result<He
         author,
         rows,
         unsaved: vec![],
+        unsaved_rows: vec![],
         arriving: super::arriving::load(state)?,
         durable: Default::default(),
     };

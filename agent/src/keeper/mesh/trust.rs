@@ -33,7 +33,7 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
         views.mark_unchanged();
         issuers.mark_unchanged();
         super::room::look(&keeper);
-        super::show_forks(&keeper);
+        super::show_suspects(&keeper);
         match once(&keeper, &mut said).await {
             Ok(findings) if findings.is_empty() => keeper.alarms.clear(SUBJECT),
             Ok(findings) => keeper.alarms.raise(SUBJECT, findings.join("; ")),

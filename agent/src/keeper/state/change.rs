@@ -76,6 +76,7 @@ pub struct Change {
 }
 
 /// One write.
+#[derive(Clone)]
 pub enum Write {
     /// Sets a value.
     Put {

@@ -195,12 +195,12 @@ async fn the_alarm_on_two_histories_outlives_a_restart_and_ends_with_the_host() 
     assert!(alarmed(&founder));
     founder.close().await;
     let founder = Agent::open(&directory.path().join("a"), "a").await;
-    super::super::show_forks(&founder);
+    super::super::show_suspects(&founder);
     assert!(alarmed(&founder));
     let status = super::super::status::status(&founder);
     assert!(status.hosts[1].evidence.iter().any(|evidence| evidence.starts_with("two histories")), "{:?}", status.hosts[1]);
     crate::keeper::mesh::membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
-    super::super::show_forks(&founder);
+    super::super::show_suspects(&founder);
     assert!(!alarmed(&founder));
 }
 
@@ -257,4 +257,9 @@ async fn an_audit_log_that_shrinks_is_noticed_by_the_others() {
         assert_eq!(founder.audit().matches("audit-rewritten").count(), expected, "{seq} {byte}");
     }
     assert!(founder.alarms.stands("mesh, audit log of b.example.org"));
+    super::super::show_suspects(&founder);
+    assert!(founder.alarms.stands("mesh, audit log of b.example.org"));
+    crate::keeper::mesh::membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
+    super::super::show_suspects(&founder);
+    assert!(!founder.alarms.stands("mesh, audit log of b.example.org"));
 }
