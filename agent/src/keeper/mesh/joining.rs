@@ -52,7 +52,6 @@ pub(super) struct Pending {
 #[derive(Serialize, Deserialize)]
 struct Attempt {
     token_id: Option<[u8; 16]>,
-    address: String,
 }
 
 /// Joins, and returns once this host is in, or with what went wrong.
@@ -139,7 +138,7 @@ async fn join_in_turn(keeper: &Arc<Keeper>, address: &str, line: Option<Zeroizin
         Some(token) => check_token(keeper, token)?,
         None => super::kerberos::check_configured(keeper)?,
     }
-    make_keys(keeper, token.as_ref(), address).await?;
+    make_keys(keeper, token.as_ref()).await?;
     let csr = issuing::certificate_request(keeper).await?;
     let kind = match &token {
         Some(token) => TaskKind::Join { address: address.to_owned(), server_key: token.issuer_key.clone() },
@@ -162,16 +161,13 @@ fn unreadable(error: reverie_core::mesh::join::token::TokenError) -> Refusal {
     Refusal::new(422, what, advice)
 }
 
-/// New keys; or, if the same token was tried before, those it was tried with: the token may have been redeemed by them, and
-/// the answer lost.
-async fn make_keys(keeper: &Keeper, token: Option<&Token>, address: &str) -> Result<(), Trouble> {
-    let attempt = Attempt { token_id: token.map(|token| token.id), address: address.to_owned() };
+/// New keys; or, if the same token was tried before, or Kerberos, those it was tried with: they may have been taken, and the
+/// answer lost.
+async fn make_keys(keeper: &Keeper, token: Option<&Token>) -> Result<(), Trouble> {
+    let attempt = Attempt { token_id: token.map(|token| token.id) };
     let before: Option<Attempt> = keeper.state.get(Table::Mesh, ROW)?.map(|row| row::decode(&row)).transpose()?;
-    let again = before.is_some_and(|before| match attempt.token_id {
-        Some(id) => before.token_id == Some(id),
-        // Registered keys stay registered.
-        None => before.token_id.is_none() && before.address == attempt.address,
-    });
+    // Keys that one authority registered are known to all, whichever is asked next.
+    let again = before.is_some_and(|before| before.token_id == attempt.token_id);
     let write = Write::Put { table: Table::Mesh, key: ROW.to_owned(), value: row::encode(&attempt)? };
     let change = Change { writes: vec![write], events: vec![] };
     match again && keeper.mesh.keys().is_some() {

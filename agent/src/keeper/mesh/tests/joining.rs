@@ -223,3 +223,17 @@ async fn tokens_that_were_redeemed_do_not_count_as_open() {
     let refused = crate::keeper::mesh::inviting::invite(&founder, request, false, reverie_core::audit::Actor::Agent).await;
     assert!(refused.unwrap_err().to_string().contains("1024 tokens are open already"));
 }
+
+#[tokio::test]
+async fn a_join_by_kerberos_is_tried_at_another_authority_with_the_keys_that_the_first_may_have_taken() {
+    let hosts = Hosts::new();
+    let joiner = hosts.start_with("b", "b", "[gossip]\nkeytab = \"/nowhere\"\n").await;
+    let mut kids = vec![];
+    for address in ["a.example.org:7438", "c.example.org:7438"] {
+        let asked = reverie_core::api::mesh::JoinRequest { address: address.to_owned(), token: None };
+        let joining = crate::keeper::mesh::joining::join(&joiner, asked, reverie_core::audit::Actor::Agent);
+        hosts.while_carrying(&joiner, &[], joining).await.unwrap_err();
+        kids.push(joiner.mesh.keys().unwrap().current.kid());
+    }
+    assert_eq!(kids[0], kids[1]);
+}
