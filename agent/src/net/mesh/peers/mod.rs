@@ -133,8 +133,9 @@ impl Peers {
         }
         let tls = ClientTls::new(&net.keeper, identity);
         let pin = Pin::Keys(peer.signing_keys.clone());
+        // Whoever waits for its turn has not been tried yet.
+        let _turn = net.dials.acquire().await.map_err(|error| error.to_string())?;
         let connecting = async {
-            let _turn = net.dials.acquire().await.map_err(|error| error.to_string())?;
             let dialled = dial(&tls, &peer.addresses, Some(peer.node.as_str()), &pin, true).await?;
             Connection::over(dialled).await
         };
