@@ -123,8 +123,8 @@ fn state(status: &MeshStatus) -> Option<Ailment> {
             "switch the other copy off, then: agentctl mesh resume",
         ),
         "refused" => (
-            "others refuse this host: it was put out, and hears nothing of the mesh any more",
-            "on an authority: agentctl mesh readmit NODE; here: agentctl mesh join",
+            "others refuse this host, and it hears nothing of the mesh any more",
+            "agentctl mesh peers on the other host says why",
         ),
         _ => return None,
     };

@@ -48,7 +48,12 @@ impl Kdc {
             succeed(command(path, "kadmin.local").args(["-r", realm, "-q", &query]));
         }
         let mut kdc = command(path, "krb5kdc");
-        let process = kdc.args(["-n", "-r", REALM, "-r", TRUSTED]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("krb5kdc starts");
+        let process = kdc
+            .args(["-n", "-r", REALM, "-r", TRUSTED])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("krb5kdc starts");
         wait_until("the KDC listens", 15, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { directory, process }
     }

@@ -59,13 +59,37 @@ pub fn lead(view: &View<'_>, us: &NodeId, what: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a token may be made for `node`. `again`: for one that was a member before.
-pub fn invite(view: &View<'_>, us: &NodeId, node: &NodeId, again: bool) -> Result<(), Refusal> {
+/// What helps a host that is not on the list.
+const LIST: &str = "add it to [gossip] allowed_node_ids there, or to the topology in the directory";
+const LEFT: &str = "left the mesh";
+const PUT_OUT: &str = "was put out of the mesh";
+
+/// Why a host that is out takes no part, as others tell it.
+pub fn out(node: &NodeId, left: bool) -> String {
+    format!("{node} {}; `agentctl mesh readmit` on an authority lets it in again", if left { LEFT } else { PUT_OUT })
+}
+
+/// Why a host that is in, and not on the list, takes none.
+pub fn not_listed(node: &NodeId) -> String {
+    format!("{node} is not on the list of hosts that may take part; {LIST}")
+}
+
+/// Whether a reason that another host gave is that of [`out`].
+pub fn says_out(why: &str) -> bool {
+    why.contains(LEFT) || why.contains(PUT_OUT)
+}
+
+/// Whether a token may be made for `node`. `again`: for one that was a member before, whose keys end with it; `allowed`: it is
+/// on the list. A host that is not would be put out, and not let in by its token.
+pub fn invite(view: &View<'_>, us: &NodeId, node: &NodeId, again: bool, allowed: bool) -> Result<(), Refusal> {
     lead(view, us, if again { "readmit a host" } else { "invite a host" })?;
     if node == us {
         return Err(Refusal::new(409, format!("{node} is this host"), "name the host that is to join"));
     }
     match (view.members().get(node), again) {
+        (Some(_), true) if !allowed => {
+            Err(Refusal::new(409, format!("{node} is not on the list of hosts that may take part, and stays as it is"), LIST))
+        }
         (None, false) | (Some(_), true) => Ok(()),
         (None, true) => {
             Err(Refusal::new(404, format!("{node} was never in this mesh"), format!("agentctl mesh invite {node} lets it join")))
@@ -94,11 +118,7 @@ pub fn admit(
     allowed: bool,
 ) -> Result<(), Refusal> {
     if !allowed {
-        return Err(Refusal::new(
-            403,
-            format!("{node} is not on the list of hosts that may take part"),
-            "add it to [gossip] allowed_node_ids there, or to the topology in the directory",
-        ));
+        return Err(Refusal::new(403, format!("{node} is not on the list of hosts that may take part"), LIST));
     }
     if let Some(holder) = holder_of(view, signing.kid(), kem.kid()) {
         return Err(Refusal::new(

@@ -28,7 +28,7 @@ pub(super) async fn collect(keeper: &Keeper) -> Result<usize, MeshError> {
     };
     let Some(Sweep { again, floor, collected }) = plan else { return Ok(0) };
     let Some(ring) = mesh.keys() else { return Ok(0) };
-    let repeat = |Again { collection, key, value, stamp }| Signed {
+    let repeat = |Again { collection, key, value, stamp, .. }| Signed {
         stamp: Some(stamp),
         ..Signed::new(Draft { collection, key, value }, &ring.current)
     };

@@ -17,7 +17,7 @@ pub(super) fn upheld(hashes: &[Hash]) -> Result<(Upheld, Vec<Draft>), MeshError>
 
 /// Said again with its stamp, by our newest key.
 pub(super) fn again(all: Vec<Again>, ring: &Ring) -> impl Iterator<Item = Signed> {
-    all.into_iter().map(|Again { collection, key, value, stamp }| Signed {
+    all.into_iter().map(|Again { collection, key, value, stamp, .. }| Signed {
         stamp: Some(stamp),
         ..Signed::new(Draft { collection, key, value }, &ring.current)
     })

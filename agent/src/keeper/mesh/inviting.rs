@@ -88,13 +88,12 @@ pub async fn invite(keeper: &Arc<Keeper>, request: InviteRequest, again: bool, a
     ca::check_limits(&limits).map_err(|error| Refusal::new(422, error.to_string(), "set other limits"))?;
     let _turn = keeper.mesh.affairs.membership_turn().await?;
     let us = &keeper.host.node_id;
+    let allowed = keeper.mesh.admission(&keeper.policy().config.gossip).admits(node);
     let is_in = keeper.mesh.look(|view| {
-        membership::invite(view, us, node, again)?;
+        membership::invite(view, us, node, again, allowed)?;
         Ok::<_, Refusal>(view.members().is_in(node))
     });
-    if is_in.ok_or(MeshError::NotIn(keeper.mesh.state().as_str()))?? {
-        comings::put_out(keeper, node, "readmitted: the keys it had end".to_owned(), actor.clone()).await?;
-    }
+    let is_in = is_in.ok_or(MeshError::NotIn(keeper.mesh.state().as_str()))??;
     let now = clock::now();
     let is_over = |known: &Invite| invite::is_forgotten(known, now) || (known.node == *node && known.redeemed.is_none());
     let (over, kept): (Vec<_>, Vec<_>) = all_remembered(&keeper.state)?.into_iter().partition(is_over);
@@ -106,6 +105,10 @@ pub async fn invite(keeper: &Arc<Keeper>, request: InviteRequest, again: bool, a
     if open.len() >= MAX_TOKENS {
         let message = format!("{MAX_TOKENS} tokens are open already");
         return Err(Refusal::new(409, message, "wait until some have ended; give tokens a shorter life").into());
+    }
+    // Last, when nothing can refuse the token any more.
+    if is_in {
+        comings::put_out(keeper, node, "readmitted: the keys it had end".to_owned(), actor.clone()).await?;
     }
     let (mut id, mut secret) = ([0; 16], Zeroizing::new([0; 32]));
     Aws.random(&mut id)?;

@@ -8,8 +8,9 @@ use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::ca;
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::PeerState;
-use reverie_core::mesh::collection::{Collection, Eviction, IssuingLimits, Revocation, Standing, key};
+use reverie_core::mesh::collection::{Collection, Eviction, IssuingLimits, Revocation, Standing, Upheld, key};
 use reverie_core::mesh::membership::{self, Refusal};
+use reverie_core::mesh::record::Hash;
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -67,7 +68,7 @@ fn stopping() -> Trouble {
 
 /// Ends a host's keys, revokes its intermediates, takes back its tokens and makes a new version of the wrapping key, in one
 /// transaction; then drops its connections and lists what we signed for it. What nothing replaces of its records is upheld
-/// by name, and what it said for the mesh we say again. The caller has the turn of membership.
+/// by name, and what it said for the mesh we say again, or uphold too where we have no room. The caller has the turn of membership.
 pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String, actor: Actor) -> Result<(), Trouble> {
     let now = clock::now();
     let wrapping = keeper.mesh.affairs.wrapping_turn().await?;
@@ -81,9 +82,12 @@ pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String,
         Ok((member.kids.clone(), view.lasting_of(node), view.estate_of(node), revocations(view, node, now)))
     });
     let (kids, lasting, estate, revoked) = said?;
-    let estate = room::fitting(keeper, estate);
+    let (estate, rest) = room::fitting(keeper, wrapping::that_may_be_repeated(keeper, estate)?);
     let heard = keeper.mesh.vector().get(node);
-    let (upheld, mut drafts) = ending::upheld(&lasting)?;
+    // What there is no room for stays its own, and counts as what is upheld.
+    let upheld: Vec<Hash> = lasting.into_iter().chain(rest.iter().map(|again| again.hash)).collect();
+    let left_out = upheld.len().saturating_sub(Upheld::MOST);
+    let (upheld, mut drafts) = ending::upheld(&upheld)?;
     let eviction = Eviction { node: node.clone(), keys: vec![], reason: reason.clone(), left: false, upheld, heard };
     drafts.push(Draft::put(Collection::Evictions, key::eviction(node, &keeper.host.node_id), &eviction)?);
     for (key, revocation) in &revoked {
@@ -92,8 +96,17 @@ pub(super) async fn put_out(keeper: &Arc<Keeper>, node: &NodeId, reason: String,
     drafts.push(version);
     let mut writes = inviting::take_back(&keeper.state, node)?;
     writes.push(write);
+    let mut reason = format!("{reason}; {} intermediates revoked", revoked.len());
+    match rest.len() {
+        0 => {}
+        1 => reason.push_str("; 1 of its records is upheld, since there is no room to say it again"),
+        more => reason.push_str(&format!("; {more} of its records are upheld, since there is no room to say them again")),
+    }
+    if left_out > 0 {
+        reason.push_str(&format!("; {left_out} of its records are more than can be upheld, and count no more"));
+    }
     let events = vec![
-        event(Kind::HostEvicted, actor.clone(), node, Some(format!("{reason}; {} intermediates revoked", revoked.len()))),
+        event(Kind::HostEvicted, actor.clone(), node, Some(reason)),
         event(
             Kind::WrappingKeyRotated,
             actor.clone(),
@@ -239,7 +252,9 @@ async fn say_goodbye(keeper: &Arc<Keeper>, actor: Actor) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// Waits until a peer has our last record, by its word, or refuses us: it heard, and dropped the connection with its answer. With nobody else in the mesh there is nobody to tell.
+/// Waits until a peer has our last record, by its word, or refuses us as one that is out: it heard, and dropped the
+/// connection with its answer. Who refuses us for another reason has heard nothing. With nobody else in the mesh there is
+/// nobody to tell.
 async fn was_heard(keeper: &Keeper) -> bool {
     let us = &keeper.host.node_id;
     let own = keeper.mesh.vector().get(us);
@@ -249,7 +264,9 @@ async fn was_heard(keeper: &Keeper) -> bool {
     }
     let heard = async {
         loop {
-            let heard = |peer: &PeerState| peer.refuses.is_some() || peer.acknowledged.is_some_and(|has| has >= own);
+            let heard = |peer: &PeerState| {
+                peer.refuses.as_deref().is_some_and(membership::says_out) || peer.acknowledged.is_some_and(|has| has >= own)
+            };
             if keeper.mesh.peers().values().any(heard) {
                 return;
             }

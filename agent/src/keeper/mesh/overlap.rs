@@ -7,7 +7,7 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::mesh::collection::{Collection, key};
 
-use super::{Keeper, MeshError, keys};
+use super::{Keeper, MeshError, MeshState, keys};
 use crate::keeper::clock;
 use crate::keeper::state::Change;
 
@@ -29,6 +29,10 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
 /// Goes on to the newest keys if everyone knows them, by their word; `true` if so.
 pub(super) async fn end_if_known(keeper: &Keeper) -> Result<bool, MeshError> {
     let Some(ring) = keeper.mesh.keys().filter(|ring| ring.is_rotating()) else { return Ok(false) };
+    // A host that is out, or was copied, goes on to nothing.
+    if !matches!(keeper.mesh.state(), MeshState::Member | MeshState::Authority) {
+        return Ok(false);
+    }
     let late = clock::now() >= ring.current.made_at.after(LONGEST);
     if !late && !is_known(keeper, &ring) {
         return Ok(false);

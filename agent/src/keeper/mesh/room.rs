@@ -33,19 +33,18 @@ pub(super) fn look(keeper: &Keeper) {
     }
 }
 
-/// Leaves out what is to be said again and finds no room: a host is put out all the same.
-pub(super) fn fitting(keeper: &Keeper, mut estate: Vec<Again>) -> Vec<Again> {
+/// What is to be said again and finds room, and the rest.
+pub(super) fn fitting(keeper: &Keeper, estate: Vec<Again>) -> (Vec<Again>, Vec<Again>) {
     let mut left: BTreeMap<Collection, u64> =
         of(keeper).into_iter().map(|room| (room.collection, room.share.saturating_sub(room.taken))).collect();
-    estate.retain(|again| match left.get_mut(&again.collection) {
+    estate.into_iter().partition(|again| match left.get_mut(&again.collection) {
         Some(0) => false,
         Some(left) => {
             *left -= 1;
             true
         }
         None => true,
-    });
-    estate
+    })
 }
 
 /// Leaves out revocations that there is no room for, and says so: what else is to be said must not wait for them, the lists that

@@ -8,6 +8,7 @@ use reverie_core::ipc;
 use reverie_core::ipc::net::{MeshIdentity, NetSettings, Peer, RefusedHost, Situation, TopologySettings, Waiters};
 use reverie_core::mesh::collection::Collection;
 use reverie_core::mesh::crypto::Kid;
+use reverie_core::mesh::membership;
 use reverie_core::mesh::message::WIRE;
 use reverie_core::mesh::round::RoundSettings;
 use reverie_core::mesh::view::{Host as Member, View};
@@ -20,6 +21,10 @@ use super::{Keeper, certificate, clock, topology};
 const DEBOUNCE: Duration = Duration::from_millis(2);
 /// Subject of the alarm that net cannot be told the situation.
 const SUBJECT: &str = "net, situation";
+/// So many hosts fit in any case: one has less than 4 KiB.
+const ALWAYS_FIT: usize = 1000;
+/// Bytes of a message about it.
+const MARGIN: usize = 64 << 10;
 /// At least so often is looked: the clock may jump, and certificates age.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -75,31 +80,47 @@ pub async fn follow(keeper: Arc<Keeper>) {
 
 /// Tells net, if anything is different.
 fn renew(keeper: &Keeper) {
-    let next = build(keeper);
+    let next = fitted(keeper, build(keeper));
     keeper.mesh.situation.send_if_modified(|current| {
         let next = Situation { number: current.number, ..next };
         if **current == next {
             return false;
         }
-        look_at_size(keeper, &next);
         *current = Arc::new(Situation { number: next.number + 1, ..next });
         true
     });
 }
 
-/// What is too long for the channel would silently never come: net would go on with whom it knew.
-fn look_at_size(keeper: &Keeper, situation: &Situation) {
-    let bytes = ipc::encode(situation).map_or(usize::MAX, |bytes| bytes.len());
-    if bytes + 1024 <= ipc::MAX_MESSAGE {
+/// What is too long for the channel would never come, and net would go on with whom it knew, those put out since included: it is
+/// told of fewer. Whom it is not told of is a stranger to it.
+pub(super) fn fitted(keeper: &Keeper, mut situation: Situation) -> Situation {
+    if situation.peers.len() + situation.refused.len() <= ALWAYS_FIT {
         keeper.alarms.clear(SUBJECT);
-        return;
+        return situation;
     }
-    let message = format!(
-        "what the role net is to know has {bytes} bytes, more than the {} it can be told: it goes on with the peers it knew before, \
-         those put out since included; see who fills the mesh (agentctl mesh peers), and put it out",
-        ipc::MAX_MESSAGE
-    );
-    keeper.alarms.raise(SUBJECT, message);
+    let (all, most) = (situation.peers.len(), ipc::MAX_MESSAGE - MARGIN);
+    loop {
+        let bytes = ipc::encode(&situation).map_or(usize::MAX, |bytes| bytes.len());
+        if bytes <= most {
+            break;
+        }
+        // Why someone is refused is only for people.
+        match situation.refused.is_empty() {
+            false => situation.refused.clear(),
+            true => situation.peers.truncate((situation.peers.len() as u64 * most as u64 / bytes as u64 * 9 / 10) as usize),
+        }
+    }
+    match all - situation.peers.len() {
+        0 => keeper.alarms.clear(SUBJECT),
+        left_out => keeper.alarms.raise(
+            SUBJECT,
+            format!(
+                "{all} hosts are more than the role net can be told of: it speaks with all but the last {left_out} of them by name; see \
+                 who fills the mesh (agentctl mesh peers), and put out who is not needed"
+            ),
+        ),
+    }
+    situation
 }
 
 pub(super) fn build(keeper: &Keeper) -> Situation {
@@ -154,13 +175,8 @@ fn kids(view: &View<'_>, host: &Member) -> Vec<Kid> {
 
 fn why_refused(host: &Member, admission: &Admission) -> Option<String> {
     match (host.standing, &host.evicted) {
-        (None, Some(evicted)) if evicted.left => Some(format!("{} left the mesh", host.node)),
-        (None, _) => {
-            Some(format!("{} was put out of the mesh; `agentctl mesh readmit` on an authority lets it in again", host.node))
-        }
-        (Some(_), _) if !admission.admits(&host.node) => {
-            Some(format!("{} is neither in allowed_node_ids nor in the topology", host.node))
-        }
+        (None, evicted) => Some(membership::out(&host.node, evicted.as_ref().is_some_and(|evicted| evicted.left))),
+        (Some(_), _) if !admission.admits(&host.node) => Some(membership::not_listed(&host.node)),
         (Some(_), _) => None,
     }
 }

@@ -1,5 +1,5 @@
 //! What an authority does for others unasked: it confirms that a host went on to its next key, and says again what an
-//! authority that left had said for the mesh. The most senior does it at once, others if it stays undone.
+//! authority that is out had said for the mesh. The most senior does it at once, others if it stays undone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use reverie_core::mesh::crypto::Kid;
 use reverie_core::mesh::view::View;
 
 use super::writing::{self, Draft, Signed};
-use super::{Keeper, MeshError, MeshState, ending};
+use super::{Keeper, MeshError, MeshState, ending, room, wrapping};
 use crate::keeper::clock;
 use crate::keeper::state::Change;
 
@@ -57,13 +57,15 @@ impl Duties {
         let us = &keeper.host.node_id;
         let open = keeper.mesh.look(|view| open(view, us)).unwrap_or_default();
         self.0.retain(|duty, _| open.contains_key(duty));
+        let mut done = Ok(());
         for (duty, rank) in open {
             let since = *self.0.entry(duty.clone()).or_insert_with(Instant::now);
             if since.elapsed() >= EACH_WAITS * rank {
-                perform(keeper, &duty).await?;
+                // One that cannot be done holds up no other.
+                done = done.and(perform(keeper, &duty).await);
             }
         }
-        Ok(())
+        done
     }
 }
 
@@ -77,8 +79,8 @@ fn open(view: &View<'_>, us: &NodeId) -> BTreeMap<Duty, u32> {
     let rotations = members.rotations().iter().filter(|rotation| !rotation.confirmed && rotation.record.is_some());
     let confirm = rotations.map(|rotation| (&rotation.node, Duty::Confirm(rotation.node.clone(), rotation.previous)));
     let left = members.hosts().iter().filter(|(_, member)| member.standing.is_none());
-    let left =
-        left.filter(|(node, member)| member.evicted.as_ref().is_some_and(|out| out.left) && !view.estate_of(node).is_empty());
+    // Of one that was put out, what is upheld since its evictor had no room.
+    let left = left.filter(|(node, _)| !view.estate_of(node).is_empty());
     let again = left.map(|(node, _)| (node, Duty::SayAgain(node.clone())));
     confirm.chain(again).filter(|(node, _)| *node != us).filter_map(|(node, duty)| Some((duty, rank(node)?))).collect()
 }
@@ -98,8 +100,13 @@ async fn perform(keeper: &Arc<Keeper>, duty: &Duty) -> Result<(), MeshError> {
             (vec![draft], vec![], node, format!("the key that followed {previous} is confirmed"))
         }
         Duty::SayAgain(node) => {
-            let again: Vec<Again> = keeper.mesh.look(|view| view.estate_of(node)).unwrap_or_default();
-            let reason = format!("{} records that it had said for the mesh before it left are said again", again.len());
+            let estate: Vec<Again> = keeper.mesh.look(|view| view.estate_of(node)).unwrap_or_default();
+            // The rest is upheld, and waits for an authority that has room.
+            let (again, _) = room::fitting(keeper, wrapping::that_may_be_repeated(keeper, estate)?);
+            if again.is_empty() {
+                return Ok(());
+            }
+            let reason = format!("{} records that it had said for the mesh before it was out are said again", again.len());
             (vec![], again, node, reason)
         }
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Reply, TaskKind};
+use reverie_core::mesh::author::Again;
 use reverie_core::mesh::collection::{Collection, WrappingKeyVersion};
 use reverie_core::mesh::crypto::{Decapsulator, KemPublicKey, PublicOperations};
 use reverie_core::mesh::membership::{Refusal, lead};
@@ -32,6 +33,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// At least so often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Versions from here on are nobody's: each is one more than the last, so that only a thief says such. They are passed over, and
+/// end with their author.
+const BEYOND: u64 = 1 << 62;
 /// Subject of the alarm that this host lacks it.
 const SUBJECT: &str = "mesh, wrapping key";
 
@@ -40,9 +44,25 @@ pub fn held(state: &State) -> Result<Vec<WrappingKey>, StateError> {
     Ok(state.get(Table::Mesh, ROW)?.map(|row| row::decode(&row)).transpose()?.unwrap_or_default())
 }
 
-/// The newest version held; for `nodes/<this host>`.
+/// The newest version held, of those that the mesh names or named; for `nodes/<this host>`.
 pub(super) fn held_version(keeper: &Keeper) -> Option<u64> {
-    held(&keeper.state).ok()?.first().map(|key| key.version)
+    let newest = keeper.mesh.look(|view| view.wrapping_key()).flatten().map_or(u64::MAX, |newest| newest.version);
+    held(&keeper.state).ok()?.iter().map(|key| key.version).find(|version| *version <= newest)
+}
+
+/// Of what an authority that is out had said for the mesh, leaves out versions that this host does not hold itself: whoever
+/// stole it may name any, and a key that nobody has.
+pub(super) fn that_may_be_repeated(keeper: &Keeper, mut estate: Vec<Again>) -> Result<Vec<Again>, StateError> {
+    let held = held(&keeper.state)?;
+    estate.retain(|again| match &again.value {
+        Some(value) if again.collection == Collection::WrappingKeys => {
+            minicbor::decode::<WrappingKeyVersion>(value).is_ok_and(|said| {
+                said.version < BEYOND && held.iter().any(|key| key.version == said.version && key.digest() == said.digest)
+            })
+        }
+        _ => true,
+    });
+    Ok(estate)
 }
 
 /// Forgets every version: this host left.
@@ -71,10 +91,13 @@ fn fresh(version: u64, now: Moment) -> Result<(Draft, WrappingKey), Trouble> {
 /// The next version: what to say of it, and what to store. The caller has the wrapping key's turn, and commits both together.
 pub(super) fn next(keeper: &Keeper, now: Moment) -> Result<(Draft, Write, u64), Trouble> {
     let mut all = held(&keeper.state)?;
-    let known = keeper.mesh.look(|view| view.wrapping_key().map(|newest| newest.version)).flatten();
-    let version = known.max(all.first().map(|key| key.version)).unwrap_or_default() + 1;
+    let named = |view: &View<'_>| view.entries(Collection::WrappingKeys).filter_map(|said| said.key.parse().ok()).collect();
+    let named: Vec<u64> = keeper.mesh.look(named).unwrap_or_default();
+    let before = named.into_iter().chain(all.iter().map(|key| key.version)).filter(|version| *version < BEYOND).max();
+    let version = before.unwrap_or_default() + 1;
     let (draft, key) = fresh(version, now)?;
-    all.insert(0, key);
+    all.push(key);
+    all.sort_by_key(|key| std::cmp::Reverse(key.version));
     Ok((draft, row_of(&all)?, version))
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::id::NodeId;
 use crate::mesh::collection::{Collection, Floor};
-use crate::mesh::record::Stamp;
+use crate::mesh::record::{Hash, Stamp};
 use crate::mesh::set::Set;
 use crate::mesh::vector::{Position, VersionVector};
 
@@ -34,6 +34,8 @@ pub struct Again {
     pub value: Option<Vec<u8>>,
     /// As it was.
     pub stamp: Stamp,
+    /// Of the record that says it now.
+    pub hash: Hash,
 }
 
 impl Sweep {
@@ -63,7 +65,7 @@ impl Sweep {
                 }
                 value => {
                     let (collection, key, value) = (fields.collection, fields.key.to_owned(), value.map(<[u8]>::to_vec));
-                    living.push((entry.position, Again { collection, key, value, stamp: entry.stamp }));
+                    living.push((entry.position, Again { collection, key, value, stamp: entry.stamp, hash: entry.hash() }));
                 }
             }
         }

@@ -78,7 +78,7 @@ fn a_member_cannot_invite_evict_or_promote_and_is_told_who_can() {
     let scene = Scene::with_web();
     let (view, web) = (scene.view(), node("web"));
     for judged in [
-        invite(&view, &web, &node("new"), false),
+        invite(&view, &web, &node("new"), false, true),
         evict(&view, &web, &node("first")),
         promote(&view, &web, &web),
         lead(&view, &web, "rotate the wrapping key"),
@@ -88,25 +88,30 @@ fn a_member_cannot_invite_evict_or_promote_and_is_told_who_can() {
         assert!(refusal.to_string().contains("takes an authority"), "{refusal}");
         assert!(refusal.advice.contains("first.example.org"), "{refusal}");
     }
-    assert_eq!(status(invite(&view, &node("stranger"), &node("new"), false)), 403);
+    assert_eq!(status(invite(&view, &node("stranger"), &node("new"), false, true)), 403);
 }
 
 #[test]
 fn a_host_is_invited_once_and_comes_back_by_readmission_only() {
     let mut scene = Scene::with_web();
     let first = node("first");
-    assert_eq!(invite(&scene.view(), &first, &node("new"), false), Ok(()));
-    assert_eq!(status(invite(&scene.view(), &first, &first, false)), 409, "itself");
-    assert_eq!(status(invite(&scene.view(), &first, &node("new"), true)), 404, "was never in");
-    assert_eq!(status(invite(&scene.view(), &first, &node("web"), false)), 409, "is in");
-    assert_eq!(invite(&scene.view(), &first, &node("web"), true), Ok(()), "lost its disk");
+    assert_eq!(invite(&scene.view(), &first, &node("new"), false, true), Ok(()));
+    assert_eq!(status(invite(&scene.view(), &first, &first, false, true)), 409, "itself");
+    assert_eq!(status(invite(&scene.view(), &first, &node("new"), true, true)), 404, "was never in");
+    assert_eq!(status(invite(&scene.view(), &first, &node("web"), false, true)), 409, "is in");
+    assert_eq!(invite(&scene.view(), &first, &node("web"), true, true), Ok(()), "lost its disk");
+    assert_eq!(
+        status(invite(&scene.view(), &first, &node("web"), true, false)),
+        409,
+        "is not on the list: nothing would let it in"
+    );
     scene.evict("first", 1, "web");
-    let refusal = invite(&scene.view(), &first, &node("web"), false).unwrap_err();
+    let refusal = invite(&scene.view(), &first, &node("web"), false, true).unwrap_err();
     assert!(
         refusal.to_string().contains("put out by first.example.org: lost; if it is to come back: agentctl mesh readmit"),
         "{refusal}"
     );
-    assert_eq!(invite(&scene.view(), &first, &node("web"), true), Ok(()));
+    assert_eq!(invite(&scene.view(), &first, &node("web"), true, true), Ok(()));
 }
 
 #[test]

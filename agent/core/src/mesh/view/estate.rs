@@ -76,7 +76,7 @@ impl View<'_> {
 fn again(entry: &Entry) -> Again {
     let fields = entry.fields();
     let value = fields.value.map(<[u8]>::to_vec);
-    Again { collection: fields.collection, key: fields.key.to_owned(), value, stamp: entry.stamp }
+    Again { collection: fields.collection, key: fields.key.to_owned(), value, stamp: entry.stamp, hash: entry.hash() }
 }
 
 /// Who is in comes first, what is revoked last: of that there may be very much.

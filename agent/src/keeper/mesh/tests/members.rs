@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reverie_core::audit::Actor;
 use reverie_core::ca::Role;
+use reverie_core::ipc::net::PeerState;
 use reverie_core::mesh::renewal::{Attempts, Wanted};
 
 use super::hosts::{Hosts, invite, readmit};
@@ -205,6 +206,129 @@ async fn an_authority_confirms_the_next_key_of_a_host_and_a_second_one_raises_an
     let keys = founder.mesh.look(|view| view.members().get(&node("b")).unwrap().keys.clone()).unwrap();
     assert_eq!(keys.iter().map(|key| key.signing_key.kid()).collect::<Vec<_>>(), [kid]);
     assert!(founder.audit().contains("two keys follow one of b.example.org"));
+    // It stands as long as what it is about.
+    let alarmed = |at: &Agent| at.alarms.stands("mesh, keys of b.example.org");
+    assert!(alarmed(&founder));
+    founder.close().await;
+    let founder = hosts.start("a", "a").await;
+    super::super::show_suspects(&founder);
+    assert!(alarmed(&founder));
+    evict(&founder, "b").await;
+    super::super::show_suspects(&founder);
+    assert!(!alarmed(&founder));
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_on_the_list_is_not_put_out_by_the_advice_that_helps_it() {
+    let hosts = Hosts::new();
+    let (founder, _member) = hosts.two().await;
+    founder.close().await;
+    let founder = hosts.start_with("a", "a", "[gossip]\nallowed_node_ids = [\"a.example.org\"]\n").await;
+    let told = readmit(&founder, "b").await.unwrap_err().to_string();
+    assert!(told.contains("not on the list") && told.contains("allowed_node_ids"), "{told}");
+    assert_eq!(founder.mesh.look(|view| view.members().is_in(&node("b"))), Some(true));
+}
+
+#[tokio::test]
+async fn a_host_is_not_put_out_for_a_token_that_cannot_be_made() {
+    let hosts = Hosts::new();
+    let (founder, _member) = hosts.two().await;
+    let now = clock::now();
+    let writes = (0..1024u16).map(|number| {
+        let (mut id, node) = ([0; 16], format!("n{number}.example.org").parse().unwrap());
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let expires_at = now.after(Duration::from_secs(600));
+        let (secret, limits) = (zeroize::Zeroizing::new([0; 32]), Default::default());
+        let made = reverie_core::mesh::join::invite::Invite {
+            id,
+            secret,
+            node,
+            made_at: now,
+            expires_at,
+            limits,
+            readmission: false,
+            redeemed: None,
+        };
+        crate::keeper::mesh::inviting::row_of(&made).unwrap()
+    });
+    founder.commit(Change { writes: writes.collect(), events: vec![] }).await.unwrap();
+    let told = readmit(&founder, "b").await.unwrap_err().to_string();
+    assert!(told.contains("1024 tokens are open already"), "{told}");
+    assert_eq!(founder.mesh.look(|view| view.members().is_in(&node("b"))), Some(true));
+}
+
+/// As much in scopes as one host may say.
+async fn fill_scopes(at: &Agent) {
+    let share = Collection::Scopes.drawer("s", "a.example.org").share();
+    let scope = |number| Draft { collection: Collection::Scopes, key: format!("s{number}"), value: Some(vec![0xa0]) };
+    write(at, (0..share).map(scope).collect(), Change::default()).await.unwrap();
+}
+
+fn says(at: &Agent, scope: &str) -> bool {
+    at.mesh.look(|view| view.get(Collection::Scopes, scope).is_some()).unwrap()
+}
+
+async fn say_scope(at: &Agent, scope: &str) {
+    let scope = Draft { collection: Collection::Scopes, key: scope.to_owned(), value: Some(vec![0xa0]) };
+    write(at, vec![scope], Change::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_authority_said_for_the_mesh_outlives_it_also_where_nobody_has_room_for_it() {
+    let hosts = Hosts::new();
+    let (founder, other) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &other).await;
+    say_scope(&other, "by the other").await;
+    hosts.sync(&founder, &other).await;
+    fill_scopes(&founder).await;
+    evict(&founder, "b").await;
+    assert!(says(&founder, "by the other"));
+    assert!(founder.audit().contains("1 of its records is upheld, since there is no room to say it again"));
+    // It is not forgotten: whoever has room says it again.
+    let mut duties = succession::Duties::default();
+    duties.once(&founder).await.unwrap();
+    assert!(says(&founder, "by the other"));
+    write(&founder, vec![Draft::withdraw(Collection::Scopes, "by the other")], Change::default()).await.unwrap_err();
+    assert_eq!(founder.mesh.look(|view| view.estate_of(&node("b")).len()), Some(1));
+}
+
+#[tokio::test]
+async fn one_duty_that_there_is_no_room_for_holds_up_no_other() {
+    let hosts = Hosts::new();
+    let (founder, other) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &other).await;
+    say_scope(&other, "by the other").await;
+    other.put_client("by the other").await;
+    fill_scopes(&founder).await;
+    let leaving = membership::leave(&other, Actor::Agent);
+    let hearing = async {
+        while other.mesh.state() != MeshState::Evicted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hosts.sync(&founder, &other).await;
+    };
+    tokio::join!(leaving, hearing).0.unwrap();
+    succession::Duties::default().once(&founder).await.unwrap();
+    let left = founder.mesh.look(|view| view.estate_of(&node("b")));
+    let left: Vec<Collection> = left.unwrap().into_iter().map(|again| again.collection).collect();
+    assert_eq!(left, [Collection::Scopes]);
+    assert!(says(&founder, "by the other") && founder.has_client("by the other"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_about_leaving_is_no_word_that_the_goodbye_was_heard() {
+    let hosts = Hosts::new();
+    let (_founder, member) = hosts.two().await;
+    let refusing = |why: &str| PeerState { refuses: Some(why.to_owned()), ..PeerState::new(node("a")) };
+    member.ask(Request::Peers(vec![refusing(&reverie_core::mesh::membership::not_listed(&node("b")))])).await;
+    let mut leaving = std::pin::pin!(membership::leave(&member, Actor::Agent));
+    let waited = tokio::time::timeout(Duration::from_secs(2), &mut leaving).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert!(!wrapping::held(&member.state).unwrap().is_empty());
+    member.ask(Request::Peers(vec![refusing(&reverie_core::mesh::membership::out(&node("b"), true))])).await;
+    leaving.await.unwrap();
 }
 
 #[tokio::test]

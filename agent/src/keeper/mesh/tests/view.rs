@@ -52,11 +52,41 @@ async fn a_host_that_is_not_on_the_list_is_refused_and_its_records_are_merged_al
     assert!(situation.peers.is_empty());
     let kid = member.mesh.keys().unwrap().current.kid();
     let why = situation.refused.iter().find(|host| host.kids.contains(&kid)).map(|host| host.why.as_str());
-    assert_eq!(why, Some("b.example.org is neither in allowed_node_ids nor in the topology"));
+    assert_eq!(
+        why,
+        Some(
+            "b.example.org is not on the list of hosts that may take part; add it to [gossip] allowed_node_ids there, or to the topology in the directory"
+        )
+    );
     let said = crate::keeper::mesh::keys::own_record(&member, &member.mesh.keys().unwrap().current).unwrap();
     write(&member, vec![said], Change::default()).await.unwrap();
     assert_eq!(founder.pull(&member).await.taken, 1);
     follower.abort();
+}
+
+#[tokio::test]
+async fn a_mesh_of_more_hosts_than_net_can_be_told_of_keeps_nobody_as_a_peer_who_was_put_out() {
+    use reverie_core::ipc;
+    use reverie_core::ipc::net::Peer;
+    use reverie_core::mesh::crypto::{KemPublicKey, SigningPublicKey};
+    let (_directory, founder, _member) = two().await;
+    let mut situation = super::super::situation::build(&founder);
+    let peer = |number: u32| Peer {
+        node: format!("n{number:05}.example.org").parse().unwrap(),
+        addresses: vec![format!("n{number:05}.example.org:7438")],
+        signing_keys: vec![SigningPublicKey([4; 65])],
+        kem_key: Some(KemPublicKey(Box::new([6; 1184]))),
+        wire: 2,
+    };
+    situation.peers = (0..9000).map(peer).collect();
+    assert!(ipc::encode(&situation).unwrap().len() > ipc::MAX_MESSAGE);
+    let fitted = super::super::situation::fitted(&founder, situation.clone());
+    assert!(ipc::encode(&fitted).unwrap().len() < ipc::MAX_MESSAGE);
+    assert!(fitted.peers.len() > 3000 && situation.peers.starts_with(&fitted.peers));
+    assert!(founder.alarms.stands("net, situation"));
+    situation.peers.truncate(1000);
+    assert_eq!(super::super::situation::fitted(&founder, situation.clone()), situation);
+    assert!(!founder.alarms.stands("net, situation"));
 }
 
 #[tokio::test]

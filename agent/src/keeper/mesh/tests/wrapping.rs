@@ -166,3 +166,38 @@ async fn a_version_that_the_asker_has_not_heard_of_does_not_cost_it_the_others()
     hosts.while_carrying(&member, &[&founder], wrapping::pull_from(&member, &node("a"))).await.unwrap();
     assert_eq!(versions(&member), [2, 1]);
 }
+
+/// A promoted member says a version that nobody has, and is put out: what the mesh then names, and what its evictor holds.
+async fn after_a_forged_version(version: u64) -> (Agent, Option<u64>) {
+    use reverie_core::mesh::collection::WrappingKeyVersion;
+    let hosts = Hosts::new();
+    let (founder, thief) = hosts.two().await;
+    membership::promote(&founder, &node("b"), Actor::Agent).await.unwrap();
+    hosts.sync(&founder, &thief).await;
+    let said = WrappingKeyVersion { version, digest: [1; 32], made_at: clock::now() };
+    let draft = Draft::put(Collection::WrappingKeys, version.to_string(), &said).unwrap();
+    write(&thief, vec![draft], Change::default()).await.unwrap();
+    founder.pull(&thief).await;
+    assert_eq!(wrapping::lacking(&founder), Some(version));
+    membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
+    assert_eq!(wrapping::lacking(&founder), None);
+    let newest = founder.mesh.look(|view| view.wrapping_key().map(|newest| newest.version)).unwrap();
+    (founder, newest)
+}
+
+#[tokio::test]
+async fn a_stolen_authority_that_says_the_last_of_all_versions_is_put_out_and_leaves_nothing_behind() {
+    let (founder, newest) = after_a_forged_version(u64::MAX).await;
+    assert_eq!(versions(&founder), [2, 1]);
+    assert_eq!(newest, Some(2));
+    assert_eq!(wrapping::rotate(&founder, Actor::Agent).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_has_is_not_said_again_for_whoever_is_put_out() {
+    let (founder, newest) = after_a_forged_version(1000).await;
+    assert_eq!(versions(&founder), [1001, 1]);
+    assert_eq!(newest, Some(1001));
+    let forged = founder.mesh.look(|view| view.get(Collection::WrappingKeys, "1000").is_some());
+    assert_eq!(forged, Some(false));
+}
