@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::id::NodeId;
@@ -70,6 +71,8 @@ struct Verdicts {
     good: BTreeMap<Hash, Parsed>,
     /// Those that do not.
     forged: BTreeSet<Hash>,
+    /// Authors whose records were not looked at.
+    put_off: BTreeSet<NodeId>,
 }
 
 impl Verdicts {
@@ -78,6 +81,7 @@ impl Verdicts {
         match self.good.get(&parsed.hash()) {
             Some(good) if good.bytes() == parsed.bytes() => Ok(parsed.trusted()),
             _ if self.forged.contains(&parsed.hash()) => Err(Refusal::BadSignature),
+            _ if self.put_off.contains(parsed.author()) => Err(Refusal::PutOff),
             _ => Err(Refusal::UnknownKey),
         }
     }
@@ -96,6 +100,14 @@ impl Mesh {
             (core.set.keys().clone(), new)
         };
         let mut verdicts = Verdicts::default();
+        let begun = Instant::now();
+        waiting.retain(|parsed| {
+            let admitted = self.budgets().admits(parsed.author(), begun);
+            if !admitted && !verdicts.put_off.contains(parsed.author()) {
+                verdicts.put_off.insert(parsed.author().clone());
+            }
+            admitted
+        });
         for _ in 0..MAX_INTRODUCTIONS {
             let (ready, rest) = waiting.into_iter().partition(|parsed| keys.admits(parsed));
             let ready: Vec<Parsed> = ready;
@@ -115,6 +127,9 @@ impl Mesh {
                 }
             }
         }
+        let mut taken: BTreeMap<&NodeId, usize> = BTreeMap::new();
+        verdicts.good.values().for_each(|parsed| *taken.entry(parsed.author()).or_default() += 1);
+        taken.into_iter().for_each(|(author, records)| self.budgets().spend(author, records, begun));
         verdicts
     }
 }

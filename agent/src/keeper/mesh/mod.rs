@@ -15,6 +15,7 @@ mod admission;
 mod affairs;
 mod answering;
 mod arriving;
+mod budget;
 mod certificate;
 pub mod clients;
 mod collecting;
@@ -54,7 +55,7 @@ pub mod writing;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Digest, PeerState, Situation, TaskKind};
@@ -115,6 +116,7 @@ pub struct Mesh {
     topology: Mutex<topology::Known>,
     certificate: Mutex<Option<certificate::HostCertificate>>,
     noticed: Mutex<noticing::Noticed>,
+    budgets: Mutex<budget::Budgets>,
     merged: AtomicU64,
     refused: AtomicU64,
     persist_errors: AtomicU64,
@@ -174,10 +176,12 @@ pub async fn start(keeper: &Arc<Keeper>) {
 /// Alarms on other hosts, as they stand now.
 fn show_suspects(keeper: &Keeper) {
     let noticed = || keeper.mesh.noticed.lock().unwrap_or_else(PoisonError::into_inner);
-    let alarms = keeper.mesh.look(|view| noticed().alarms(view)).unwrap_or_default();
+    let mut alarms = keeper.mesh.look(|view| noticed().alarms(view)).unwrap_or_default();
+    alarms.extend(keeper.mesh.budgets().alarms(Instant::now()));
     let standing: Vec<String> = alarms.iter().map(|(subject, _)| subject.clone()).collect();
     alarms.into_iter().for_each(|(subject, why)| keeper.alarms.raise(subject, why));
-    noticing::SUBJECTS.iter().for_each(|subject| keeper.alarms.clear_except(subject, &standing));
+    let subjects = noticing::SUBJECTS.iter().chain([&budget::SUBJECT]);
+    subjects.for_each(|subject| keeper.alarms.clear_except(subject, &standing));
 }
 
 /// Where this host stands.
@@ -284,6 +288,7 @@ impl Mesh {
             topology: Mutex::new(topology),
             certificate: Mutex::default(),
             noticed: Mutex::new(noticed),
+            budgets: Mutex::default(),
             merged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             persist_errors: AtomicU64::new(0),
@@ -298,6 +303,10 @@ impl Mesh {
 
     fn keeper(&self) -> Result<Arc<Keeper>, StateError> {
         self.keeper.get().and_then(Weak::upgrade).ok_or(StateError::Closed)
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, budget::Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self) -> Turn {

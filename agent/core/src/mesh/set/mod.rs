@@ -69,6 +69,9 @@ pub enum Refusal {
     /// Its author takes up all it may.
     #[error("the record's author holds as many records as it may")]
     Limit,
+    /// Its author says more than others take in the time; it comes again.
+    #[error("the record's author says too much at once: it is put off")]
+    PutOff,
 }
 
 /// What became of a record.

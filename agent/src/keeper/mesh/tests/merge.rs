@@ -263,3 +263,30 @@ async fn an_audit_log_that_shrinks_is_noticed_by_the_others() {
     super::super::show_suspects(&founder);
     assert!(!founder.alarms.stands("mesh, audit log of b.example.org"));
 }
+
+#[tokio::test]
+async fn a_member_that_says_the_same_anew_without_end_is_put_off_and_others_are_heard() {
+    let (directory, founder, thief) = two().await;
+    let honest = Agent::open(&directory.path().join("c"), "c").await;
+    founder.admit(&honest, Standing::Member).await;
+    *founder.mesh.budgets() = super::super::budget::Budgets::of(100, 10);
+    let lockout = |who: &str, value: u8| {
+        let key = format!("x/{who}.example.org");
+        Draft { collection: Collection::Lockouts, key, value: Some(vec![0xa1, 0, value]) }
+    };
+    let flood = |count: u8| -> Vec<Vec<u8>> { (0..count).map(|value| thief.forge(lockout("b", value % 20))).collect() };
+    founder.merge(&thief, flood(150)).await;
+    // They come with what another said, by whoever passes them on.
+    let mut page = flood(50);
+    page.push(honest.forge(lockout("c", 1)));
+    let merged = founder.merge(&honest, page.clone()).await;
+    assert_eq!((merged.taken, merged.forged), (1, false), "{merged:?}");
+    assert!(merged.refused[0].contains("b.example.org: the record's author says too much at once"), "{merged:?}");
+    super::super::show_suspects(&founder);
+    assert!(founder.alarms.stands("mesh, flood by b.example.org"));
+    // Later it is heard again, with the last that it said.
+    *founder.mesh.budgets() = super::super::budget::Budgets::of(100, 10);
+    assert!(founder.merge(&honest, page).await.taken > 0);
+    super::super::show_suspects(&founder);
+    assert!(!founder.alarms.stands("mesh, flood by b.example.org"));
+}
