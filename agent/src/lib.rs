@@ -8,4 +8,5 @@ pub mod net;
 pub mod ops;
 pub mod prober;
 pub mod sealing;
+pub mod view;
 pub mod warden;

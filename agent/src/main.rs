@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reverie_agent::keeper::{self, KeeperError};
 use reverie_agent::ops::host::Scope;
-use reverie_agent::{gss, net, ops, prober, sealing, warden};
+use reverie_agent::{gss, net, ops, prober, sealing, view, warden};
 
 /// The trust agent of this host: identities, secrets and tokens for local processes.
 #[derive(Debug, Parser)]
@@ -31,7 +31,7 @@ struct Daemon {
     /// Which role this process has. The others than the keeper are started by it or by systemd.
     #[arg(long, value_enum, default_value = "keeper")]
     role: Role,
-    /// For the warden: the directory it publishes into.
+    /// For the warden and the view: the directory they publish into.
     #[arg(long, value_name = "DIR", default_value = "/run/reverie")]
     run_dir: PathBuf,
     /// For the warden: the user its requests must come from.
@@ -51,6 +51,14 @@ enum Role {
     Net,
     /// Kerberos, through libkrb5. Speaks on its standard input.
     Gss,
+    /// The file view. Speaks on its standard input; its device is its standard output, or handed over by systemd.
+    View,
+    /// Mounts the file view, starts the role view on it, and detaches it in the end, for each channel that it is sent.
+    ViewMount,
+    /// For the unit of the view, before it: mounts, and has systemd hand the device over.
+    ViewAttach,
+    /// For the unit of the view, after it: detaches the mount that it left.
+    ViewDetach,
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +96,20 @@ fn main() -> ExitCode {
                 ops::logging::start("warn");
                 report(prober::run(), |_| 70)
             }
+            Role::View => {
+                ops::logging::start("info");
+                report(view::run(), |_| 70)
+            }
+            Role::ViewMount | Role::ViewAttach | Role::ViewDetach => {
+                ops::logging::start("info");
+                let (point, role) = (cli.daemon.run_dir.join(view::FOLDER), cli.daemon.role);
+                let result = match role {
+                    Role::ViewAttach => view::mount::attach_for_unit(&point),
+                    Role::ViewDetach => view::mount::detach_dead(&point),
+                    _ => view::mount::run(&point),
+                };
+                report(result, |_| 70)
+            }
             Role::Net => {
                 ops::logging::start("info");
                 report(net::run(), |_| 70)
@@ -109,14 +131,14 @@ fn report<E: std::fmt::Display>(result: Result<(), E>, code: impl FnOnce(&E) -> 
 fn run_keeper(daemon: Daemon, scope: Scope) -> Result<(), KeeperError> {
     let config = daemon.config.map_or_else(|| scope.default_config(), Ok)?;
     // Threads inherit it; one that is there already would not have it.
-    let hardening = keeper::harden();
+    let options = keeper::Options::settle(config, scope)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)))
         .thread_name("keeper")
         .enable_all()
         .build()
         .map_err(|error| KeeperError::Io { what: "cannot start threads".to_owned(), error })?;
-    let result = runtime.block_on(keeper::run(keeper::Options { config, scope, hardening }));
+    let result = runtime.block_on(keeper::run(options));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }

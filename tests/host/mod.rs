@@ -24,3 +24,4 @@ mod tokens;
 mod tour;
 mod verbs;
 mod verbs_refused;
+mod view;

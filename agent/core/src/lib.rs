@@ -16,8 +16,9 @@
 //! | [`audit`] | audit events, the hash chain, and how a damaged chain is located |
 //! | [`capability`] | Biscuit tokens: operations, minting, attenuation, authorisation |
 //! | [`api`] | requests and answers of the local HTTP API, shared with `agentctl` |
+//! | [`view`] | what one process sees in the file view |
 //! | [`mesh`] | records that hosts agree on, envelopes, gossip rounds |
-//! | [`ipc`] | what the roles (keeper, warden, prober) say to each other |
+//! | [`ipc`] | what the roles (keeper, warden, prober, net, gss, view) say to each other |
 
 #![forbid(unsafe_code)]
 
@@ -34,3 +35,4 @@ pub mod mesh;
 pub mod moment;
 pub mod renewal;
 pub mod rule;
+pub mod view;

@@ -19,6 +19,7 @@ pub mod state;
 mod supervision;
 mod tokens;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +40,7 @@ use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
 use identity::{lifecycle, pruning, replacement, rotation, schedule, store::Store, told};
 use state::{Change, Committed, OpenError, State, StateError, Table};
-pub use supervision::{Hardening, harden};
+use supervision::Hardening;
 
 /// Subject of the alarm that changes cannot be recorded.
 const RECORDING: &str = "recording";
@@ -47,12 +48,25 @@ const RECORDING: &str = "recording";
 /// How the keeper is started.
 #[derive(Debug)]
 pub struct Options {
-    /// The main configuration file.
-    pub config: PathBuf,
-    /// For the system or one person.
-    pub scope: Scope,
-    /// Done before there were threads.
-    pub hardening: Hardening,
+    main_file: PathBuf,
+    loaded: Loaded,
+    host: Host,
+    /// Mounts the file view, which this process gave up.
+    mounter: Option<OwnedFd>,
+    hardening: Hardening,
+}
+
+impl Options {
+    /// Reads the configuration, and has this process give up what it does not need. To be called before there are threads.
+    pub fn settle(config: PathBuf, scope: Scope) -> Result<Self, KeeperError> {
+        // A relative path means something else to `agentctl doctor`.
+        let main_file = std::path::absolute(&config).unwrap_or(config);
+        let loaded = configuration::load(&main_file)?;
+        let host = Host::new(&loaded.config, scope)?;
+        let mounter = outlet::view::mounter(&loaded.config, &host)
+            .map_err(|error| KeeperError::Io { what: "cannot start what mounts the file view".to_owned(), error })?;
+        Ok(Self { main_file, loaded, host, mounter, hardening: supervision::harden() })
+    }
 }
 
 /// Why the keeper ended.
@@ -123,6 +137,7 @@ pub struct Keeper {
     told: told::AllTold,
     secrets: secrets::Secrets,
     tokens: tokens::Tokens,
+    pins: outlet::view::Pins,
     roles: roles::Roles,
     rates: local::limits::Rates,
     bodies: local::Bodies,
@@ -207,13 +222,10 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     let started_at = clock::now();
     let signals =
         supervision::Signals::catch().map_err(|error| KeeperError::Io { what: "cannot receive signals".to_owned(), error })?;
-    // A relative path means something else to `agentctl doctor`.
-    let main_file = std::path::absolute(&options.config).unwrap_or(options.config);
-    let loaded = configuration::load(&main_file)?;
+    let Options { main_file, loaded, host, mounter, hardening } = options;
     logging::start(&loaded.config.log.level);
-    let host = Host::new(&loaded.config, options.scope)?;
-    options.hardening.report();
-    let memory_locked = options.hardening.memory_locked;
+    hardening.report();
+    let memory_locked = hardening.memory_locked;
     sockets::prepare_directories(&host)?;
 
     let unsealed = seal::unseal(&host, &loaded.config.seal)?;
@@ -251,6 +263,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
     tokio::spawn(pruning::run(Arc::clone(&keeper)));
     mesh::start(&keeper).await;
+    tokio::spawn(outlet::view::run(Arc::clone(&keeper), mounter));
     tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
@@ -307,6 +320,7 @@ async fn assemble(
         schedule: schedule::Schedule::default(),
         turns: schedule::Turns::default(),
         secrets: secrets::Secrets::default(),
+        pins: outlet::view::Pins::default(),
         roles,
         rates: local::limits::Rates::default(),
         bodies: local::Bodies::default(),

@@ -10,9 +10,10 @@ use reverie_core::ipc::{gss, prober, warden};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::alarms::Alarms;
-use super::local::limits::Shares;
 use crate::ops::channel::{Channel, ChannelError, connect_role, spawn_role};
 use crate::ops::host::Host;
+use crate::ops::shares::Shares;
+use crate::view::mount;
 
 type WardenChannel = Channel<warden::Request, warden::Reply>;
 type ProberChannel = Channel<prober::Request, prober::Reply>;
@@ -65,12 +66,13 @@ pub struct Roles {
     prober_socket: Option<PathBuf>,
     net_socket: Option<PathBuf>,
     gss_socket: Option<PathBuf>,
+    view_socket: Option<PathBuf>,
     run: PathBuf,
     exe: PathBuf,
     /// Turns for questions that may take as long as a large file is read.
     pub digests: Semaphore,
     /// Who has how many of them.
-    pub digest_shares: Arc<Shares>,
+    pub digest_shares: Arc<Shares<u32>>,
 }
 
 impl Roles {
@@ -84,6 +86,7 @@ impl Roles {
             prober_socket: host.prober_socket.clone(),
             net_socket: host.net_socket.clone(),
             gss_socket: host.gss_socket.clone(),
+            view_socket: host.view_socket.clone(),
             run: host.run.clone(),
             exe: std::env::current_exe()?,
             digests: Semaphore::new(DIGESTS),
@@ -152,6 +155,16 @@ impl Roles {
             None => spawn_role::<&str>(&self.exe, "net", &[]),
         };
         socket.map_err(|error| RoleError::Start { role: "net", error })
+    }
+
+    /// A new channel to the role `view`, which asks, and is answered. Without the packaged unit `mounter` starts it.
+    pub fn view(&self, mounter: Option<&OwnedFd>) -> Result<OwnedFd, RoleError> {
+        let socket = match (&self.view_socket, mounter) {
+            (Some(path), _) => connect_role(path),
+            (None, Some(mounter)) => mount::ask(mounter),
+            (None, None) => Err(io::ErrorKind::PermissionDenied.into()),
+        };
+        socket.map_err(|error| RoleError::Start { role: "view", error })
     }
 
     /// A new process that speaks Kerberos.

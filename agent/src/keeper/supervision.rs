@@ -29,7 +29,7 @@ pub struct Hardening {
 
 /// No core dumps, no debugger, no new privileges, many descriptors, and keys that are never swapped out where the limit
 /// allows it. To be called before there is any other thread: privileges are given up by each for itself.
-pub fn harden() -> Hardening {
+pub(super) fn harden() -> Hardening {
     let dumps = reverie_sys::process::set_nondumpable().err().map(|error| ("core dumps", error));
     let privileges = reverie_sys::process::set_no_new_privs().err().map(|error| ("new privileges", error));
     let calls = confinement::give_up_system_calls().err().map(|error| ("system calls", error));
@@ -123,6 +123,7 @@ pub async fn housekeeping(keeper: Arc<Keeper>) {
             let _ = tokio::time::timeout(STORE_DEADLINE, keeper.commit(Change { writes: vec![probe], events: vec![] })).await;
         }
         keeper.rates.forget_quiet();
+        keeper.pins.forget_old();
         // Apart: a store that takes its time must not keep the watchdog hungry.
         tokio::spawn(denials::summarise_now_and_then(Arc::clone(&keeper)));
         let standing = keeper.state.alarms();

@@ -6,3 +6,4 @@ pub mod confinement;
 pub mod host;
 pub mod logging;
 pub mod policy;
+pub mod shares;

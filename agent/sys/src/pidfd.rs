@@ -51,6 +51,11 @@ impl PidFd {
         }
     }
 
+    /// Another handle on the same process.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Sends `signal` to exactly this process; `ESRCH` if it has ended.
     pub fn send_signal(&self, signal: Signal) -> io::Result<()> {
         Ok(rustix::process::pidfd_send_signal(&self.0, signal)?)

@@ -1,6 +1,8 @@
 //! Hardening of the own process, each a call away from `main`.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -50,4 +52,29 @@ pub fn set_no_new_privs() -> io::Result<()> {
 /// Has the kernel send `signal` to this process when the **thread** that started it ends.
 pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     Ok(prctl::set_pdeathsig(signal)?)
+}
+
+/// The first descriptor that systemd hands over (sd_listen_fds(3)).
+const LISTEN_FDS_START: RawFd = 3;
+/// Which of the first so many were taken: each is there once.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
+
+/// The descriptor that systemd handed over under that name, if any. Others that came with it stay open. The second time it is not
+/// there any more.
+pub fn handed_over(name: &str) -> io::Result<Option<OwnedFd>> {
+    let variable = |key: &str| std::env::var(key).unwrap_or_default();
+    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+        return Ok(None);
+    }
+    let count = variable("LISTEN_FDS").parse().unwrap_or(0).min(u32::BITS);
+    let names = variable("LISTEN_FDNAMES");
+    let Some((index, _)) = (0..count).zip(names.split(':')).find(|(_, known)| *known == name) else { return Ok(None) };
+    if TAKEN.fetch_or(1 << index, Ordering::SeqCst) & 1 << index != 0 {
+        return Ok(None);
+    }
+    // SAFETY: by the protocol this descriptor is ours from the start of the process, nothing else here knows its number, and
+    // `TAKEN` lets one caller have it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(LISTEN_FDS_START + index as RawFd) };
+    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(Some(descriptor))
 }

@@ -1,6 +1,6 @@
 step "dpkg installs it; users and directories exist; nothing runs yet"
 DEBIAN_FRONTEND=noninteractive dpkg --install /shared/reverie.deb >/dev/null 2>&1
-for user in reverie reverie-warden reverie-prober reverie-gss reverie-net; do id "$user" >/dev/null; done
+for user in reverie reverie-warden reverie-prober reverie-gss reverie-net reverie-view; do id "$user" >/dev/null; done
 getent group reverie-admin >/dev/null
 contents=$(dpkg --contents /shared/reverie.deb)
 for page in man8/reverie-agent.8.gz man1/agentctl.1.gz man1/agentctl-cert.1.gz; do
@@ -29,6 +29,9 @@ node_id = "box.example.org"
 warden_socket = "/run/reverie-internal/warden.sock"
 prober_socket = "/run/reverie-internal/prober.sock"
 
+[view]
+enabled = true
+
 [[identity]]
 name = "web"
 spiffe_id = "spiffe://example.org/svc/web"
@@ -38,4 +41,12 @@ match = { user = "www-data", unit = "nginx.service" }
 files = { owner = "root", group = "www-data", mode = "0440" }
 reload = { unit = "nginx.service" }
 verify = "127.0.0.1:443"
+
+[[identity]]
+name = "front"
+match = { user = "root", unit = "nginx.service" }
+
+[[identity]]
+name = "viewer"
+match = { user = "www-data", unit = "viewer.service" }
 TOML

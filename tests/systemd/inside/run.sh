@@ -13,6 +13,7 @@ chapters=$(dirname "$(readlink -f "$0")")
 . "$chapters/seal.sh"
 if [ "$sealed_by" = host ]; then
     . "$chapters/rotation.sh"
+    . "$chapters/view.sh"
     . "$chapters/strangers.sh"
     . "$chapters/person.sh"
     . "$chapters/lifecycle.sh"

@@ -49,7 +49,8 @@ impl<'a> Document<'a> {
 /// Reads the main file, then the drop-ins in the order given.
 pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
     let main = Document::new(main);
-    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, gossip, identity, secret } = main.read()?;
+    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identity, secret } =
+        main.read()?;
     let gossip = gossip::check(&main, gossip)?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
@@ -70,7 +71,7 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
             }
         }
     }
-    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, log, gossip, identities, secrets })
+    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identities, secrets })
 }
 
 struct Declared<'a> {

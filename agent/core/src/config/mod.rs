@@ -13,7 +13,7 @@ pub use error::{ConfigError, Place};
 pub use gossip::{Gossip, PORT as GOSSIP_PORT, is_host_and_port};
 pub use identity::{FileRule, Identity, KeyType, Match, Reload, Secret, Verify};
 pub use merge::{Source, parse};
-pub use settings::{Admin, Audit, Ca, Config, Limits, Log, Paths, Seal, SealMode};
+pub use settings::{Admin, Audit, Ca, Config, Limits, Log, Paths, Seal, SealMode, View};
 
 /// The JSON schema of the main file, for editors and for `agentctl config schema`.
 pub fn schema() -> serde_json::Value {

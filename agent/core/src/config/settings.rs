@@ -36,6 +36,9 @@ pub(super) struct MainFile {
     /// The audit log's files.
     #[serde(default)]
     pub(super) audit: Audit,
+    /// The file view.
+    #[serde(default)]
+    pub(super) view: View,
     /// The log (not the audit log).
     #[serde(default)]
     pub(super) log: Log,
@@ -80,6 +83,8 @@ pub struct Config {
     pub limits: Limits,
     /// Audit files.
     pub audit: Audit,
+    /// The file view.
+    pub view: View,
     /// Log.
     pub log: Log,
     /// The mesh.
@@ -99,6 +104,7 @@ impl Config {
             ("admin.group (for the files of the audit log)", self.admin.group != new.admin.group),
             ("audit.rotate_bytes", self.audit.rotate_bytes != new.audit.rotate_bytes),
             ("audit.keep", self.audit.keep != new.audit.keep),
+            ("view.enabled", self.view != new.view),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -246,6 +252,14 @@ impl Default for Audit {
     fn default() -> Self {
         Self { rotate_bytes: 64 * 1024 * 1024, keep: 0, journald: false }
     }
+}
+
+/// The file view: a file system in which each process sees its own identities and secrets, at `RUN/view`. For the system only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct View {
+    /// Mount it; takes effect at a restart. Published files (`files` under `[[identity]]` and `[[secret]]`) are there with it and without it.
+    pub enabled: bool,
 }
 
 /// The log.

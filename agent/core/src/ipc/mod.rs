@@ -3,11 +3,12 @@
 //! Messages are postcard, one per SOCK_SEQPACKET datagram; descriptors (a pidfd) travel beside them.
 //! The first message each way is [`Hello`]: both ends are the same binary, but during an upgrade an old
 //! process may meet a new one, and then they must say so rather than misread each other.
-//! A further role (view) adds a module here with its own request and reply.
+//! A further role adds a module here with its own request and reply.
 
 pub mod gss;
 pub mod net;
 pub mod prober;
+pub mod view;
 pub mod warden;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -10,7 +10,7 @@ use reverie_core::api::{Code, Problem};
 use zeroize::Zeroizing;
 
 use super::answer::Failure;
-use super::limits::{Share, Shares};
+use crate::ops::shares::{Share, Shares};
 
 /// All bodies that are held at once, in bytes, and those of one uid: a dribbling caller holds on to what it announced.
 const MAX_HELD: u32 = 16 * 1024 * 1024;
@@ -22,9 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Bodies {
     /// From `agent.sock`.
-    pub local: Arc<Shares>,
+    pub local: Arc<Shares<u32>>,
     /// From `admin.sock`.
-    pub admin: Arc<Shares>,
+    pub admin: Arc<Shares<u32>>,
 }
 
 /// A body that was announced.
@@ -36,7 +36,7 @@ pub struct Unread {
 /// A body that was read, counted until it is dropped.
 pub struct Body {
     bytes: Zeroizing<Vec<u8>>,
-    _share: Share,
+    _share: Share<u32>,
 }
 
 impl Deref for Body {
@@ -65,7 +65,7 @@ impl Unread {
     }
 
     /// Reads it, the first time; later it is empty.
-    pub async fn read(&self, held: &Arc<Shares>, uid: u32) -> Result<Body, Failure> {
+    pub async fn read(&self, held: &Arc<Shares<u32>>, uid: u32) -> Result<Body, Failure> {
         let incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
         let most = incoming.as_ref().map_or(0, |incoming| incoming.size_hint().exact().unwrap_or(self.limit as u64));
         let most = u32::try_from(most).unwrap_or(u32::MAX);

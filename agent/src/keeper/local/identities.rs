@@ -6,29 +6,30 @@ use reverie_core::rule::{Rule, Verdict};
 
 use super::answer::{Answer, Failure, Reply};
 use super::call::Call;
+use super::peer::Peer;
 use crate::keeper::Keeper;
 use crate::keeper::outlet::files;
 use crate::ops::policy::Policy;
 
 /// The identities the caller has now, the default first. Looks again at the running file where a rule rests on it.
-pub(super) async fn judged<'p>(call: &Call<'_>, policy: &'p Policy) -> Result<Vec<&'p Rule>, Failure> {
-    let Verdict::Allow(rules) = policy.judge.judge(&call.peer.caller) else { return Ok(vec![]) };
+pub(crate) async fn judged<'p>(keeper: &Keeper, peer: &Peer, policy: &'p Policy) -> Result<Vec<&'p Rule>, Failure> {
+    let Verdict::Allow(rules) = policy.judge.judge(&peer.caller) else { return Ok(vec![]) };
     if rules.iter().any(|rule| rule.rests_on_executable()) {
-        call.peer.check_executable(call.keeper).await?;
+        peer.check_executable(keeper).await?;
     }
     Ok(rules)
 }
 
 pub(super) async fn whoami(call: &Call<'_>) -> Answer {
     let policy = call.keeper.policy();
-    let identities = judged(call, &policy).await?.iter().map(|rule| rule.name.to_string()).collect();
+    let identities = judged(call.keeper, call.peer, &policy).await?.iter().map(|rule| rule.name.to_string()).collect();
     let caller = call.peer.caller.clone();
     Reply::json(&Whoami { unit: caller.unit().map(str::to_owned), caller, identities })
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
     let policy = call.keeper.policy();
-    let rules = judged(call, &policy).await?;
+    let rules = judged(call.keeper, call.peer, &policy).await?;
     let declared = rules.iter().filter_map(|rule| policy.identities.get(&rule.name));
     let identities = declared.map(|identity| summary(call.keeper, &identity.declared)).collect();
     Reply::json(&Identities { identities })

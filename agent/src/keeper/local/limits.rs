@@ -1,55 +1,10 @@
-//! How many connections and requests one uid may have: what is over the limit is told so and shed.
+//! How many requests one uid may make: what is over the limit is told so and shed.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reverie_core::config::Limits;
-
-/// Counts what each uid has of something: connections, bytes.
-#[derive(Debug, Default)]
-pub struct Shares {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: u32,
-    by_uid: BTreeMap<u32, u32>,
-}
-
-/// A part that is counted until this is dropped.
-#[derive(Debug)]
-pub struct Share {
-    shares: Arc<Shares>,
-    uid: u32,
-    amount: u32,
-}
-
-impl Shares {
-    /// Counts `amount` more; `None` if that is too much for `uid` or for all.
-    pub fn take(self: &Arc<Self>, uid: u32, amount: u32, total: u32, per_uid: u32) -> Option<Share> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.by_uid.get(&uid).copied().unwrap_or(0).checked_add(amount).filter(|own| *own <= per_uid)?;
-        counts.total = counts.total.checked_add(amount).filter(|all| *all <= total)?;
-        counts.by_uid.insert(uid, own);
-        Some(Share { shares: Arc::clone(self), uid, amount })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut counts = self.shares.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.total = counts.total.saturating_sub(self.amount);
-        match counts.by_uid.get_mut(&self.uid) {
-            Some(own) if *own > self.amount => *own -= self.amount,
-            _ => {
-                counts.by_uid.remove(&self.uid);
-            }
-        }
-    }
-}
 
 /// Requests a second, by uid.
 #[derive(Debug, Default)]
@@ -90,20 +45,6 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_uid_cannot_take_everything() {
-        let connections = Arc::new(Shares::default());
-        let held: Vec<_> = (0..3).map_while(|_| connections.take(1, 1, 10, 2)).collect();
-        assert_eq!(held.len(), 2);
-        assert!(connections.take(2, 1, 10, 2).is_some());
-        drop(held);
-        assert!(connections.take(1, 3, 10, 2).is_none());
-        let whole = connections.take(1, 2, 10, 2).unwrap();
-        assert!(connections.take(2, 9, 10, 10).is_none(), "all together have too much");
-        drop(whole);
-        assert!(connections.take(2, 9, 10, 10).is_some());
-    }
 
     #[test]
     fn a_uid_over_its_rate_does_not_slow_another() {

@@ -17,10 +17,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
 use super::answer::{Failure, respond};
-use super::limits::{Share, Shares};
 use super::peer::Peer;
 use super::{call, denials};
 use crate::keeper::Keeper;
+use crate::ops::shares::{Share, Shares};
 
 /// A client that takes no byte of an answer for so long is cut off.
 const WRITE_STALL: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface
     }
 }
 
-fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares>, stream: UnixStream, surface: Surface) {
+fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares<u32>>, stream: UnixStream, surface: Surface) {
     let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
     let (total, per_uid) = match surface {
         Surface::Local => {
@@ -108,7 +108,7 @@ fn shed(stream: UnixStream) {
     let _ = stream.try_write(text.as_bytes());
 }
 
-async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface, _counted: Share) {
+async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface, _counted: Share<u32>) {
     let peer = match Peer::attest(&keeper, stream.as_fd()).await {
         Ok(peer) => Arc::new(peer),
         Err(failure) => {

@@ -5,7 +5,7 @@ mod body;
 pub mod call;
 mod certificates;
 pub mod denials;
-mod identities;
+pub mod identities;
 pub mod limits;
 pub mod listener;
 pub mod peer;

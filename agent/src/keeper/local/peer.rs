@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::caller::{Caller, Pinning};
-use reverie_core::ipc::warden::{Facts, Reply, Request};
+use reverie_core::ipc::warden::{Credentials, Facts, Reply, Request};
 use reverie_sys::peer::{peer_credentials, peer_groups, peer_pidfd};
 use reverie_sys::pidfd::PidFd;
 
@@ -71,6 +71,23 @@ impl Peer {
             false => None,
         };
         let Some(pidfd) = pidfd else { return Ok(Self { caller: by_credentials, pidfd: None }) };
+        Self::look_at(keeper, by_credentials, pidfd).await
+    }
+
+    /// The process behind `pidfd`, which accessed a file as this user and group: it must be of them otherwise, too. Its further
+    /// groups are those it has now.
+    pub async fn of_process(keeper: &Keeper, pidfd: PidFd, uid: u32, gid: u32) -> Result<Self, Failure> {
+        let pid = pidfd.pid().ok().flatten().ok_or_else(gone)?;
+        let Credentials { uid: own_uid, gid: own_gid, mut groups } = facts(keeper, &pidfd, false).await?.credentials;
+        if (own_uid, own_gid) != (uid, gid) {
+            return Err(gone());
+        }
+        groups.sort_unstable();
+        Self::look_at(keeper, Caller::by_credentials(pid, uid, gid, groups), pidfd).await
+    }
+
+    async fn look_at(keeper: &Keeper, by_credentials: Caller, pidfd: PidFd) -> Result<Self, Failure> {
+        let (uid, pid) = (by_credentials.uid, by_credentials.pid);
         let mut caller = with_facts(&by_credentials, facts(keeper, &pidfd, false).await?);
         // Digests are few at a time: nobody may spend them, or wait for them, whom they cannot help.
         if keeper.policy().judge.awaits_digest(&caller) {
@@ -90,6 +107,11 @@ impl Peer {
             Some(pidfd) if !pidfd.is_alive().unwrap_or(false) => Err(gone()),
             _ => Ok(()),
         }
+    }
+
+    /// The kernel's handle on it, where there is one.
+    pub fn pidfd(&self) -> Option<&PidFd> {
+        self.pidfd.as_ref()
     }
 
     /// It still runs the file it ran when it connected; asked where a rule looks at that file.

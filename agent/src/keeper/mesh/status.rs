@@ -1,6 +1,7 @@
 //! The mesh as this host sees it, for administrators.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reverie_core::api::mesh::{HostStatus, MeshStatus};
 use reverie_core::ca;
@@ -61,7 +62,7 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
     status.counts = view.counts().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     status.held_back = view.held_back().into_iter().map(|(node, count)| (node.to_string(), count)).collect();
     status.newest_wrapping_key = view.wrapping_key().map(|key| key.version);
-    if let Some(why) = refused(state, &view, &peers) {
+    if let Some(why) = refused(state, &view, &peers, lately(keeper)) {
         (status.state, status.advice) = ("refused".to_owned(), Some(why));
     }
     let ends = intermediate_ends_of(&view);
@@ -89,20 +90,27 @@ pub fn status(keeper: &Keeper) -> MeshStatus {
 
 /// Who lets this host take no part though our records do not say that it is out: a host that is out hears nothing more. An
 /// authority, or anyone while nobody else takes us in. For people; nothing follows from it, since it may be they who are behind.
-fn refused(state: MeshState, view: &View<'_>, peers: &BTreeMap<NodeId, PeerState>) -> Option<String> {
+fn refused(state: MeshState, view: &View<'_>, peers: &BTreeMap<NodeId, PeerState>, lately: Moment) -> Option<String> {
     let refusal = |peer: &PeerState| Some((peer.node.clone(), peer.refuses.clone()?));
     let by_authority = view.authorities().into_iter().filter_map(|node| peers.get(node)).find_map(refusal);
-    let is_taken_in = || peers.values().any(|peer| peer.refuses.is_none() && peer.failures == 0 && peer.last_sync.is_some());
+    let takes_us_in = |peer: &PeerState| peer.refuses.is_none() && peer.failures == 0 && peer.last_sync >= Some(lately);
+    let is_taken_in = || peers.values().any(takes_us_in);
     let (by, why) = by_authority.or_else(|| peers.values().find_map(refusal).filter(|_| !is_taken_in()))?;
     let out = matches!(state, MeshState::Member | MeshState::Authority);
     out.then(|| format!("{by} lets this host take no part: {why}; ask on an authority, `agentctl mesh readmit` lets it in again"))
+}
+
+/// Since when whoever takes this host in would have exchanged something with it: several looks at a random peer, and ten seconds.
+fn lately(keeper: &Keeper) -> Moment {
+    let looks = Duration::from_millis(keeper.policy().config.gossip.anti_entropy_ms.into()).saturating_mul(3);
+    clock::now().before(looks.max(Duration::from_secs(10)))
 }
 
 /// Raises or clears the alarm on that.
 pub(super) fn note_refusal(keeper: &Keeper) {
     let state = keeper.mesh.state();
     let peers = keeper.mesh.peers().clone();
-    match keeper.mesh.look(|view| refused(state, view, &peers)).flatten() {
+    match keeper.mesh.look(|view| refused(state, view, &peers, lately(keeper))).flatten() {
         Some(why) => keeper.alarms.raise(REFUSED, why),
         None => keeper.alarms.clear(REFUSED),
     }

@@ -1,3 +1,4 @@
 //! Outlets: each renders the same generation, none decides.
 
 pub mod files;
+pub mod view;

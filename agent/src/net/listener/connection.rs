@@ -18,12 +18,13 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Doors, Origin, Share};
+use super::{Doors, Origin};
 use crate::net::counters;
 use crate::net::http::{Caller, MAX_HEAD};
 use crate::net::mesh::endpoint;
 use crate::net::mesh::known::Who;
 use crate::net::tls::ServerTls;
+use crate::ops::shares::Share;
 
 /// From the first byte to the last of a handshake, the wait for its turn included.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
     let _counted = match peer {
         true => {
             let all = known.settings.max_connections;
-            let Some(share) = doors.peers.take(origin, all, all) else { return counters::add(&net.counters.shed, 1) };
+            let Some(share) = doors.peers.take(origin, 1, all, all) else { return counters::add(&net.counters.shed, 1) };
             drop(stranger);
             share
         }

@@ -1,9 +1,8 @@
-//! How much one address may have of us: connections, handshakes, requests, waiters.
+//! What counts as one address, and how many requests it may make.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -17,59 +16,6 @@ impl From<IpAddr> for Origin {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
             v4 => v4,
         })
-    }
-}
-
-/// Counts what each has of something.
-#[derive(Debug)]
-pub struct Shares<K: Ord + Clone>(Mutex<Counts<K>>);
-
-#[derive(Debug)]
-struct Counts<K> {
-    total: u32,
-    by: BTreeMap<K, u32>,
-}
-
-impl<K: Ord + Clone> Default for Shares<K> {
-    fn default() -> Self {
-        Self(Mutex::new(Counts { total: 0, by: BTreeMap::new() }))
-    }
-}
-
-/// One of them, until this is dropped.
-#[derive(Debug)]
-pub struct Share<K: Ord + Clone> {
-    shares: Arc<Shares<K>>,
-    who: K,
-}
-
-impl<K: Ord + Clone> Shares<K> {
-    /// One more for `who`; `None` if that is too many for it or for all.
-    pub fn take(self: &Arc<Self>, who: K, total: u32, each: u32) -> Option<Share<K>> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = counts.by.get(&who).copied().unwrap_or(0);
-        if own >= each || counts.total >= total {
-            return None;
-        }
-        counts.by.insert(who.clone(), own + 1);
-        counts.total += 1;
-        Some(Share { shares: Arc::clone(self), who })
-    }
-
-    /// How many there are.
-    pub fn total(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).total
-    }
-}
-
-impl<K: Ord + Clone> Drop for Share<K> {
-    fn drop(&mut self) {
-        let mut counts = self.shares.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.total = counts.total.saturating_sub(1);
-        match counts.by.get_mut(&self.who) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(counts.by.remove(&self.who)),
-        }
     }
 }
 
@@ -111,19 +57,6 @@ mod tests {
 
     fn origin(text: &str) -> Origin {
         text.parse::<IpAddr>().unwrap().into()
-    }
-
-    #[test]
-    fn one_address_cannot_take_everything() {
-        let shares = Arc::new(Shares::default());
-        let (a, b) = (origin("192.0.2.1"), origin("192.0.2.2"));
-        let held: Vec<_> = (0..9).map_while(|_| shares.take(a, 3, 2)).collect();
-        assert_eq!(held.len(), 2);
-        let other = shares.take(b, 3, 2).unwrap();
-        assert!(shares.take(b, 3, 2).is_none(), "all together have too many");
-        drop((held, other));
-        assert_eq!(shares.total(), 0);
-        assert!(shares.take(a, 3, 2).is_some());
     }
 
     #[test]

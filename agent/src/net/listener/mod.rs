@@ -16,7 +16,8 @@ use tokio::task::AbortHandle;
 use super::counters;
 use super::mesh::state::Net;
 use super::tls::ServerTls;
-pub use limits::{Origin, Rates, Share, Shares};
+use crate::ops::shares::Shares;
+pub use limits::{Origin, Rates};
 pub use open::Open;
 
 /// Handshakes at once, each of which waits for a signature of the keeper; further ones queue within their deadline.
@@ -107,7 +108,7 @@ fn admit(doors: &Arc<Doors>, stream: TcpStream, from: SocketAddr, tls: &watch::R
     let (Some(known), Some(tls)) = (doors.net.known(), tls.borrow().clone()) else { return };
     // Strangers have half of all connections, and an address an eighth of these: peers and others find room beside any flood.
     let all = (known.settings.max_connections / 2).max(8);
-    match doors.strangers.take(from.ip().into(), all, (all / 8).max(8)) {
+    match doors.strangers.take(from.ip().into(), 1, all, (all / 8).max(8)) {
         Some(share) => drop(tokio::spawn(connection::serve(Arc::clone(doors), stream, from, tls, share))),
         None => counters::add(&doors.net.counters.shed, 1),
     }

@@ -19,7 +19,8 @@ use super::rounds::Event;
 use crate::net::clock;
 use crate::net::counters::Counters;
 use crate::net::keeper::Keeper;
-use crate::net::listener::{Open, Origin, Rates, Shares};
+use crate::net::listener::{Open, Origin, Rates};
+use crate::ops::shares::Shares;
 
 /// Epochs begin at the wall clock; what lies so far beyond is not held against the next.
 const FAR_AHEAD: Duration = Duration::from_secs(3600);

@@ -32,7 +32,7 @@ pub async fn answer(net: &Net, caller: &Caller, request: &Request<Incoming>) -> 
     let max = known.settings.max_waiters;
     let _waiter = net
         .waiters
-        .take(caller.address.ip().into(), max.total.min(MAX_WAITERS), max.per_address)
+        .take(caller.address.ip().into(), 1, max.total.min(MAX_WAITERS), max.per_address)
         .ok_or_else(|| Refusal::too_many("too many wait for clients already; wait for fewer at once"))?;
     let ask = Ask::AwaitClient { client_id: client_id.clone(), timeout_ms };
     let within = Duration::from_millis(timeout_ms.into()) + SLACK;

@@ -34,7 +34,7 @@ pub async fn answer(net: &Arc<Net>, caller: &Caller, request: Request<Incoming>)
     if net.conduct.is_shunned(&peer.node) {
         return Err(Refusal::too_many("this host handed over forged records; it is left alone for a minute"));
     }
-    let turn = net.syncs.take(peer.node.clone(), AT_ONCE.0, AT_ONCE.1);
+    let turn = net.syncs.take(peer.node.clone(), 1, AT_ONCE.0, AT_ONCE.1);
     let _turn =
         turn.ok_or_else(|| Refusal::busy("too many exchanges are in work; wait for their answers, then send the next"))?;
     let limit = peer.known().settings.max_message as usize;

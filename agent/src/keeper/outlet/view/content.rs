@@ -1,0 +1,137 @@
+//! What one reader is shown, and the bytes of a file for it.
+
+use std::sync::Arc;
+
+use reverie_core::api::{Code, Problem};
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::id::{IdentityName, SecretName};
+use reverie_core::ipc::view::Reply;
+use reverie_core::rule::Rule;
+use reverie_core::view::{CertificateFile, SeenIdentity, SeenSecret, Sight, ViewedFile};
+
+use crate::keeper::identity::issuance::subject;
+use crate::keeper::identity::issuers::Issuers;
+use crate::keeper::identity::rotation;
+use crate::keeper::identity::store::Generation;
+use crate::keeper::local::answer::Failure;
+use crate::keeper::local::identities::judged;
+use crate::keeper::local::peer::Peer;
+use crate::keeper::state::Change;
+use crate::keeper::{Keeper, clock};
+use crate::ops::policy::Policy;
+
+/// What does not exist for a reader.
+pub(super) fn nothing(what: &str) -> Failure {
+    Problem::new(Code::NotPermitted, what).into()
+}
+
+/// A user that asks too often.
+pub(super) fn too_many() -> Failure {
+    Problem::new(Code::TooMany, "this user opens too many files of the view").into()
+}
+
+/// Everything the reader has. Makes nothing: what was never made has no size yet.
+pub(super) async fn look(keeper: &Arc<Keeper>, peer: &Peer) -> Result<Sight, Failure> {
+    let policy = keeper.policy();
+    let own = judged(keeper, peer, &policy).await?;
+    let issuers = keeper.issuers();
+    let identities = own.iter().map(|rule| SeenIdentity { name: rule.name.clone(), sizes: sizes(keeper, rule, &issuers) });
+    let mut sight = Sight { identities: identities.collect(), secrets: vec![] };
+    for secret in policy.secrets.values().filter(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name))) {
+        if let Some(stored) = keeper.secrets.read(&keeper.state, &secret.declared.name)? {
+            sight.secrets.push(SeenSecret { name: secret.declared.name.clone(), size: stored.value.len() as u64 });
+        }
+    }
+    Ok(sight)
+}
+
+fn sizes(keeper: &Keeper, rule: &Rule, issuers: &Issuers) -> [u64; CertificateFile::ALL.len()] {
+    let kept = keeper.store.current(&rule.name).filter(|kept| kept.is_usable(clock::now()));
+    let (chain, key) = kept.map_or((0, 0), |kept| (kept.chain_pem.len(), kept.key_pem.len()));
+    CertificateFile::ALL.map(|file| {
+        let size = match file {
+            CertificateFile::Chain => chain,
+            CertificateFile::Key => key,
+            CertificateFile::Combined => chain + key,
+            CertificateFile::Ca | CertificateFile::Bundle => issuers.bundle_pem.len(),
+            CertificateFile::Revoked => issuers.crl_pem.len(),
+        };
+        size as u64
+    })
+}
+
+/// The bytes of a file. What holds a key or a secret is in the audit log before the reader has it.
+pub(super) async fn open(keeper: &Arc<Keeper>, peer: &Peer, file: &ViewedFile) -> Result<Reply, Failure> {
+    let policy = keeper.policy();
+    let own = judged(keeper, peer, &policy).await?;
+    let bytes = match file {
+        ViewedFile::Certificate(name, file) => certificate(keeper, peer, &policy, &own, name, *file).await?,
+        ViewedFile::Secret(name) => secret(keeper, peer, &policy, &own, name).await?,
+    };
+    // Whom the bytes are for must not have become another meanwhile.
+    peer.check_alive()?;
+    Ok(Reply::Content(bytes))
+}
+
+async fn certificate(
+    keeper: &Arc<Keeper>,
+    peer: &Peer,
+    policy: &Policy,
+    own: &[&Rule],
+    name: &IdentityName,
+    file: CertificateFile,
+) -> Result<Vec<u8>, Failure> {
+    let identity = policy.identities.get(name).filter(|_| own.iter().any(|rule| rule.name == *name));
+    let identity = &identity.ok_or_else(|| nothing("no such identity for this process"))?.declared;
+    match file {
+        CertificateFile::Ca | CertificateFile::Bundle => return Ok(keeper.issuers().bundle_pem.clone().into_bytes()),
+        CertificateFile::Revoked => return Ok(keeper.issuers().crl_pem.clone().into_bytes()),
+        CertificateFile::Chain | CertificateFile::Key | CertificateFile::Combined => {}
+    }
+    let generation = match keeper.pins.get(peer, name) {
+        Some(pinned) if pinned.is_usable(clock::now()) => pinned,
+        _ => {
+            let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;
+            keeper.pins.put(peer, name, &current);
+            current
+        }
+    };
+    if file.is_private() {
+        let subject = Subject { serial: Some(generation.serial.to_string()), ..subject(identity) };
+        record(keeper, peer, Kind::CertificateRead, subject).await?;
+    }
+    Ok(render(&generation, file))
+}
+
+fn render(generation: &Generation, file: CertificateFile) -> Vec<u8> {
+    match file {
+        CertificateFile::Key => generation.key_pem.as_bytes().to_vec(),
+        CertificateFile::Combined => [generation.chain_pem.as_bytes(), generation.key_pem.as_bytes()].concat(),
+        _ => generation.chain_pem.clone().into_bytes(),
+    }
+}
+
+async fn secret(
+    keeper: &Arc<Keeper>,
+    peer: &Peer,
+    policy: &Policy,
+    own: &[&Rule],
+    name: &SecretName,
+) -> Result<Vec<u8>, Failure> {
+    let allowed =
+        policy.secrets.get(name).is_some_and(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
+    let stored = match allowed {
+        true => keeper.secrets.read(&keeper.state, name)?,
+        false => None,
+    };
+    let stored = stored.ok_or_else(|| nothing("no such secret for this process"))?;
+    record(keeper, peer, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }).await?;
+    Ok(stored.value.to_vec())
+}
+
+async fn record(keeper: &Keeper, peer: &Peer, kind: Kind, subject: Subject) -> Result<(), Failure> {
+    let reason = Some("by the file view".to_owned());
+    let event = Event { time: clock::now(), kind, outcome: Outcome::Done, actor: Actor::from(&peer.caller), subject, reason };
+    keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A process that reads a certificate and then its key gets both of one generation, also if there is a new one in between.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reverie_core::id::IdentityName;
+use reverie_sys::pidfd::PidFd;
+
+use crate::keeper::identity::store::Generation;
+use crate::keeper::local::peer::Peer;
+
+/// From the first file on. Longer than it takes to read a pair, shorter than anybody waits for a new certificate.
+const FOR: Duration = Duration::from_secs(5);
+/// Processes with their identities; beyond, pairs may be torn, and the readers' own check says so.
+const MOST: usize = 4096;
+
+struct Pin {
+    /// While it is alive, its number is nobody else's.
+    process: PidFd,
+    generation: Arc<Generation>,
+    until: Instant,
+}
+
+/// The generations that processes began to read.
+#[derive(Default)]
+pub struct Pins(Mutex<BTreeMap<(i32, IdentityName), Pin>>);
+
+impl std::fmt::Debug for Pins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pins")
+    }
+}
+
+impl Pins {
+    /// What the process began to read a moment ago.
+    pub(super) fn get(&self, peer: &Peer, identity: &IdentityName) -> Option<Arc<Generation>> {
+        let pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pin = pins.get(&(peer.caller.pid, identity.clone()))?;
+        let holds = pin.until > Instant::now() && !pin.generation.revoked && pin.process.is_alive().unwrap_or(false);
+        holds.then(|| Arc::clone(&pin.generation))
+    }
+
+    /// It begins to read this one.
+    pub(super) fn put(&self, peer: &Peer, identity: &IdentityName, generation: &Arc<Generation>) {
+        let Some(Ok(process)) = peer.pidfd().map(PidFd::try_clone) else { return };
+        let now = Instant::now();
+        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pins.len() >= MOST {
+            pins.retain(|_, pin| pin.until > now);
+        }
+        if pins.len() < MOST {
+            let pin = Pin { process, generation: Arc::clone(generation), until: now + FOR };
+            pins.insert((peer.caller.pid, identity.clone()), pin);
+        }
+    }
+
+    /// Lets go of what is over, with the keys in it.
+    pub fn forget_old(&self) {
+        let now = Instant::now();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, pin| pin.until > now);
+    }
+}
