@@ -33,11 +33,13 @@ test: ## everything: installs what it needs; wants root (by sudo if need be) for
 	tests/purity.sh
 	cargo build --workspace --bins --examples
 	cargo test --workspace $(AS_ROOT) -- --skip host::mesh
+	# Ten hosts are load enough: one test after the other.
+	cargo test --workspace --test all $(AS_ROOT) -- --test-threads 1 host::mesh
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/scenario.sh $(TARGET)/debug
 
 .PHONY: hosts
-hosts: ## many real hosts in network namespaces, in trouble, one test after the other; not yet a part of `make test`
+hosts: ## of `make test` only the many real hosts in network namespaces, in trouble
 	tests/install.sh test
 	cargo build --workspace --bins --examples
 	cargo test --workspace --test all $(AS_ROOT) -- --test-threads 1 host::mesh
