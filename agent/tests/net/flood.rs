@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{Client, read_answer};
 use super::fixture::{Host, Keys};
@@ -61,6 +61,60 @@ async fn an_address_with_too_many_connections_gets_no_more_and_others_do() {
     }
     assert!((4..=8).contains(&held.len()), "{} connections", held.len());
     assert_eq!(Client::nobody().from("127.0.0.3").get(&host, "/api/gossip/kem-info").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_was_met_before_comes_in_beside_a_flood_from_many_addresses() {
+    let (host, peer) = (Host::start("a.example.org").await, Keys::new("b.example.org"));
+    host.change(|situation| situation.peers.push(peer.peer(&[])));
+    host.wait_until("it is known", || host.kept(|kept| kept.peers.len() == 1)).await;
+    let peer = Client::host(&peer).from("127.0.0.99");
+    assert_eq!(peer.get(&host, "/api/gossip/kem-info").await.status, 200);
+    // Nine addresses, with all that each may have: half of them say nothing at all, the others begin a handshake.
+    let mut held = Vec::new();
+    for number in 0..9 * 32 {
+        let stranger = Client::nobody().from(&format!("127.0.1.{}", number / 32 + 1));
+        let mut stream = stranger.tcp(host.address).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(&[0x16]).await.unwrap();
+        }
+        held.push(stream);
+    }
+    let begun = Instant::now();
+    assert_eq!(peer.get(&host, "/api/gossip/kem-info").await.status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_mesh_of_more_hosts_than_connections_the_idlest_one_makes_room() {
+    let host = Host::start_with("a.example.org", |situation| situation.settings.max_connections = 16).await;
+    let peers: Vec<Keys> = (0..20).map(|number| Keys::new(&format!("p{number}.example.org"))).collect();
+    host.change(|situation| situation.peers.extend(peers.iter().map(|keys| keys.peer(&[]))));
+    host.wait_until("they are known", || host.kept(|kept| kept.peers.len() == 20)).await;
+    let mut held = Vec::new();
+    for keys in &peers {
+        let mut stream = Client::host(keys).connect(host.address).await.unwrap();
+        stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.expect("it was shed");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    // The first ones were closed, and not the last.
+    let ended = async |stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>| {
+        let read = async { while stream.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {} };
+        tokio::time::timeout(Duration::from_millis(500), read).await.is_ok()
+    };
+    assert!(ended(&mut held[0]).await && ended(&mut held[3]).await);
+    assert!(!ended(&mut held[4]).await && !ended(&mut held[19]).await);
+    // One peer does not take everybody's.
+    for _ in 0..16 {
+        let mut stream = Client::host(&peers[19]).connect(host.address).await.unwrap();
+        stream.write_all(b"GET /api/gossip/kem-info HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.expect("it was shed");
+        held.push(stream);
+    }
+    assert!(!ended(&mut held[10]).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,10 +57,12 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
         return;
     }
     let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_STALL));
     let handshake = async {
-        let _turn = doors.handshakes.acquire().await.map_err(std::io::Error::other)?;
+        // Who sends nothing takes nobody's turn.
+        stream.readable().await?;
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_STALL));
+        let _turn = doors.lobby(origin).handshakes.acquire().await.map_err(std::io::Error::other)?;
         tls.accept(Box::pin(stream)).await
     };
     let (stream, secured) = match tokio::time::timeout(HANDSHAKE, handshake).await {
@@ -71,21 +73,18 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
         }
         Err(_) => return counters::add(&net.counters.handshakes_failed, 1),
     };
-    // A peer does not take a stranger's place.
     let peer = match &secured.key {
         Some(key) => matches!(known.who(&key.kid()), Who::Peer(_)),
         None => false,
     };
-    let _counted = match peer {
-        true => {
-            let all = known.settings.max_connections;
-            let Some(share) = doors.peers.take(origin, 1, all, all) else { return counters::add(&net.counters.shed, 1) };
-            drop(stranger);
-            share
-        }
-        false => stranger,
-    };
-    let registered = net.open.register(secured.key.clone(), peer);
+    // A peer does not take a stranger's place.
+    let _counted = Some(stranger).filter(|_| !peer);
+    let activity = Arc::new(Activity::default());
+    if let (true, Some(key)) = (peer, &secured.key) {
+        net.met.at(origin);
+        net.open.make_room(key, known.settings.max_connections as usize);
+    }
+    let registered = net.open.register(secured.key.clone(), peer, Arc::clone(&activity));
     // A situation that came during the handshake has closed what it knew of, and not this.
     if let (true, Some(key), Some(now)) = (peer, &secured.key, net.known())
         && !now.is_welcome(key)
@@ -93,17 +92,30 @@ pub(super) async fn serve(doors: Arc<Doors>, stream: TcpStream, from: SocketAddr
         return;
     }
     let caller = Arc::new(Caller { address: from, secured });
-    converse(&doors, stream, caller, peer, &registered.closing).await;
+    converse(&doors, stream, caller, peer, &registered.closing, activity).await;
 }
 
 /// When a request was last begun or ended, and how many are in work.
-struct Activity {
+#[derive(Debug)]
+pub struct Activity {
     start: Instant,
     last: AtomicU64,
     busy: AtomicU64,
 }
 
+impl Default for Activity {
+    fn default() -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0), busy: AtomicU64::new(0) }
+    }
+}
+
 impl Activity {
+    /// Since when nothing is in work; `None` while something is.
+    pub fn quiet(&self) -> Option<Duration> {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        (self.busy.load(Ordering::Relaxed) == 0).then(|| self.start.elapsed().saturating_sub(last))
+    }
+
     fn touch(&self) {
         self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
@@ -111,12 +123,11 @@ impl Activity {
     /// Waits until nothing was asked for so long.
     async fn idle(&self, limit: Duration) {
         loop {
-            let quiet = self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)));
-            let is_busy = self.busy.load(Ordering::Relaxed) > 0;
-            if !is_busy && quiet >= limit {
-                return;
-            }
-            let wait = if is_busy { limit } else { limit - quiet };
+            let wait = match self.quiet() {
+                Some(quiet) if quiet >= limit => return,
+                Some(quiet) => limit - quiet,
+                None => limit,
+            };
             tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
         }
     }
@@ -140,8 +151,14 @@ impl Drop for Busy {
     }
 }
 
-async fn converse(doors: &Arc<Doors>, stream: Stream, caller: Arc<Caller>, peer: bool, closing: &CancellationToken) {
-    let activity = Arc::new(Activity { start: Instant::now(), last: AtomicU64::new(0), busy: AtomicU64::new(0) });
+async fn converse(
+    doors: &Arc<Doors>,
+    stream: Stream,
+    caller: Arc<Caller>,
+    peer: bool,
+    closing: &CancellationToken,
+    activity: Arc<Activity>,
+) {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (net, seen) = (Arc::clone(&doors.net), Arc::clone(&activity));
     let service = service_fn(move |request: Request<Incoming>| {

@@ -2,6 +2,7 @@
 
 mod connection;
 mod limits;
+mod met;
 mod open;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use super::mesh::state::Net;
 use super::tls::ServerTls;
 use crate::ops::shares::Shares;
 pub use limits::{Origin, Rates};
+pub use met::Met;
 pub use open::Open;
 
 /// Handshakes at once, each of which waits for a signature of the keeper; further ones queue within their deadline.
@@ -29,21 +31,34 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Doors {
     net: Arc<Net>,
-    /// Connections of those who have not shown a known key.
-    strangers: Arc<Shares<Origin>>,
-    /// Connections of peers, by address too: a peer has few.
-    peers: Arc<Shares<Origin>>,
-    handshakes: Arc<Semaphore>,
+    /// For connections from anywhere.
+    anyone: Lobby,
+    /// For those from where peers were met.
+    met: Lobby,
+}
+
+/// Room for connections that have not shown a peer's key, yet or at all.
+#[derive(Debug)]
+struct Lobby {
+    places: Arc<Shares<Origin>>,
+    handshakes: Semaphore,
+}
+
+impl Default for Lobby {
+    fn default() -> Self {
+        Self { places: Arc::default(), handshakes: Semaphore::new(HANDSHAKES) }
+    }
+}
+
+impl Doors {
+    fn lobby(&self, origin: Origin) -> &Lobby {
+        if self.net.met.has(origin) { &self.met } else { &self.anyone }
+    }
 }
 
 /// Keeps the listeners that the situation asks for. Never ends.
 pub async fn run(net: Arc<Net>) {
-    let doors = Arc::new(Doors {
-        net: Arc::clone(&net),
-        strangers: Arc::default(),
-        peers: Arc::default(),
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-    });
+    let doors = Arc::new(Doors { net: Arc::clone(&net), anyone: Lobby::default(), met: Lobby::default() });
     let (tls_sender, tls) = watch::channel(None);
     let mut chain = vec![];
     let mut listeners: BTreeMap<SocketAddr, AbortHandle> = BTreeMap::new();
@@ -106,9 +121,11 @@ async fn listen(doors: Arc<Doors>, address: SocketAddr, tls: watch::Receiver<Opt
 /// Counts a connection, or closes it at once.
 fn admit(doors: &Arc<Doors>, stream: TcpStream, from: SocketAddr, tls: &watch::Receiver<Option<ServerTls>>) {
     let (Some(known), Some(tls)) = (doors.net.known(), tls.borrow().clone()) else { return };
-    // Strangers have half of all connections, and an address an eighth of these: peers and others find room beside any flood.
+    // Strangers have half of all connections, and an address an eighth of these. Peers leave these places once they have shown
+    // their key; those met before have as many places of their own to do so.
     let all = (known.settings.max_connections / 2).max(8);
-    match doors.strangers.take(from.ip().into(), 1, all, (all / 8).max(8)) {
+    let origin = Origin::from(from.ip());
+    match doors.lobby(origin).places.take(origin, 1, all, (all / 8).max(8)) {
         Some(share) => drop(tokio::spawn(connection::serve(Arc::clone(doors), stream, from, tls, share))),
         None => counters::add(&doors.net.counters.shed, 1),
     }

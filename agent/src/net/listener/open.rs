@@ -7,7 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::Activity;
 use crate::net::mesh::known::Known;
+
+/// Connections that one peer keeps open.
+const EACH: usize = 4;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -20,6 +24,7 @@ pub struct Open {
 struct Entry {
     key: Option<SigningPublicKey>,
     was_peer: bool,
+    activity: Arc<Activity>,
     closing: CancellationToken,
 }
 
@@ -34,11 +39,29 @@ pub struct Registered {
 
 impl Open {
     /// Notes a connection made with that key, a peer's at that time or not.
-    pub fn register(self: &Arc<Self>, key: Option<SigningPublicKey>, was_peer: bool) -> Registered {
+    pub fn register(self: &Arc<Self>, key: Option<SigningPublicKey>, was_peer: bool, activity: Arc<Activity>) -> Registered {
         let (number, closing) = (self.next.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
-        let entry = Entry { key, was_peer, closing: closing.clone() };
+        let entry = Entry { key, was_peer, activity, closing: closing.clone() };
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         Registered { open: Arc::clone(self), number, closing }
+    }
+
+    /// Before one more of a peer: closes the idlest of its own if it has several, or of all once peers have `most`. A mesh may
+    /// have more hosts, and each comes again when it has something to say.
+    pub fn make_room(&self, key: &SigningPublicKey, most: usize) {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peers: Vec<&Entry> =
+            connections.values().filter(|entry| entry.was_peer && !entry.closing.is_cancelled()).collect();
+        let own: Vec<&Entry> = of_peers.iter().copied().filter(|entry| entry.key.as_ref() == Some(key)).collect();
+        let among = match (own.len() >= EACH, of_peers.len() >= most) {
+            (true, _) => own,
+            (false, true) => of_peers,
+            (false, false) => return,
+        };
+        let idlest = among.into_iter().filter_map(|entry| Some((entry.activity.quiet()?, entry))).max_by_key(|(quiet, _)| *quiet);
+        if let Some((_, entry)) = idlest {
+            entry.closing.cancel();
+        }
     }
 
     fn close_if(&self, ends: impl Fn(&SigningPublicKey, bool) -> bool) {

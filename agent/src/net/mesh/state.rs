@@ -19,7 +19,7 @@ use super::rounds::Event;
 use crate::net::clock;
 use crate::net::counters::Counters;
 use crate::net::keeper::Keeper;
-use crate::net::listener::{Open, Origin, Rates};
+use crate::net::listener::{Met, Open, Origin, Rates};
 use crate::ops::shares::Shares;
 
 /// Epochs begin at the wall clock; what lies so far beyond is not held against the next.
@@ -48,6 +48,8 @@ pub struct Net {
     pub peers: Peers,
     /// Connections from peers.
     pub open: Arc<Open>,
+    /// Where peers were met.
+    pub met: Met,
     /// Requests of strangers.
     pub rates: Rates,
     /// Handshakes, by address.
@@ -89,6 +91,7 @@ impl Net {
             conduct: Conduct::default(),
             peers: Peers::default(),
             open: Arc::default(),
+            met: Met::default(),
             rates: Rates::default(),
             handshakes: Rates::default(),
             dials: Semaphore::new(DIALS),

@@ -137,6 +137,9 @@ impl Peers {
         let _turn = net.dials.acquire().await.map_err(|error| error.to_string())?;
         let connecting = async {
             let dialled = dial(&tls, &peer.addresses, Some(peer.node.as_str()), &pin, true).await?;
+            if let Ok(address) = dialled.stream.get_ref().0.peer_addr() {
+                net.met.at(address.ip().into());
+            }
             Connection::over(dialled).await
         };
         let connection = match tokio::time::timeout(CONNECT, connecting).await {
