@@ -97,7 +97,7 @@ fn refused(state: MeshState, view: &View<'_>, peers: &BTreeMap<NodeId, PeerState
     let is_taken_in = || peers.values().any(takes_us_in);
     let (by, why) = by_authority.or_else(|| peers.values().find_map(refusal).filter(|_| !is_taken_in()))?;
     let out = matches!(state, MeshState::Member | MeshState::Authority);
-    out.then(|| format!("{by} lets this host take no part: {why}; ask on an authority, `agentctl mesh readmit` lets it in again"))
+    out.then(|| format!("{by} lets this host take no part: {why}"))
 }
 
 /// Since when whoever takes this host in would have exchanged something with it: several looks at a random peer, and ten seconds.

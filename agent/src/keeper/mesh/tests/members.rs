@@ -221,12 +221,18 @@ async fn an_authority_confirms_the_next_key_of_a_host_and_a_second_one_raises_an
 #[tokio::test]
 async fn a_host_that_is_not_on_the_list_is_not_put_out_by_the_advice_that_helps_it() {
     let hosts = Hosts::new();
-    let (founder, _member) = hosts.two().await;
+    let (founder, member) = hosts.two().await;
     founder.close().await;
     let founder = hosts.start_with("a", "a", "[gossip]\nallowed_node_ids = [\"a.example.org\"]\n").await;
     let told = readmit(&founder, "b").await.unwrap_err().to_string();
     assert!(told.contains("not on the list") && told.contains("allowed_node_ids"), "{told}");
     assert_eq!(founder.mesh.look(|view| view.members().is_in(&node("b"))), Some(true));
+    // And it is told what helps.
+    let why = reverie_core::mesh::membership::not_listed(&node("b"));
+    let state = PeerState { refuses: Some(why), ..PeerState::new(node("a")) };
+    member.ask(Request::Peers(vec![state])).await;
+    let advice = status::status(&member).advice.unwrap();
+    assert!(advice.contains("allowed_node_ids") && !advice.contains("readmit"), "{advice}");
 }
 
 #[tokio::test]
