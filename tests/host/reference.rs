@@ -29,8 +29,21 @@ fn the_configuration_page_names_every_key_and_no_other() {
     let schema = schema();
     let mut expected = BTreeSet::from(["trust_domain".to_owned(), "node_id".to_owned()]);
     let top: BTreeSet<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    let known =
-        ["admin", "audit", "ca", "gossip", "identity", "limits", "log", "node_id", "paths", "seal", "secret", "trust_domain", "view"];
+    let known = [
+        "admin",
+        "audit",
+        "ca",
+        "gossip",
+        "identity",
+        "limits",
+        "log",
+        "node_id",
+        "paths",
+        "seal",
+        "secret",
+        "trust_domain",
+        "view",
+    ];
     assert_eq!(top, BTreeSet::from(known), "a new section wants a place on the page and in this test");
     for definition in ["Paths", "Seal", "Ca", "RawIdentity", "RawSecret"] {
         expected.extend(keys(&schema, definition).cloned());
