@@ -239,8 +239,9 @@ mod as_root {
         let head = state.audit_head();
         disk.fail();
         for number in 6..=8 {
-            let error = state.commit_blocking(put(number)).unwrap_err();
-            assert!(error.to_string().contains("Read-only file system"), "{error}");
+            let error = state.commit_blocking(put(number)).unwrap_err().to_string();
+            // What was under way when it failed.
+            assert!(error.contains("Read-only file system") || error.contains("Input/output error"), "{error}");
         }
         assert_eq!(state.audit_head(), head);
         state.close();
