@@ -16,6 +16,8 @@ demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
 # The real components the tests run, and a systemd with bus and polkit for the box.
 test=("${demo[@]}" make perl g++ python3 python3-venv faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount
     e2fsprogs iproute2 procps socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools postgresql postgresql-client)
+# Java's own tool opens the PKCS#12 files; whichever Java there is does.
+command -v keytool >/dev/null || test+=(default-jre-headless)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;

@@ -7,6 +7,7 @@ mod crowd;
 mod damage;
 mod denials;
 mod first_light;
+mod formats;
 mod handover;
 mod lifecycle;
 mod mesh;

@@ -43,7 +43,7 @@ fn bad_requests_are_answered_and_the_warden_goes_on() {
 fn files_are_published_listed_and_withdrawn() {
     let warden = Served::start();
     let target = Target { kind: TargetKind::Certificates, name: "web".into() };
-    let files = vec![File { name: "tls.crt".into(), mode: 0o644, content: vec![7; 300_000] }];
+    let files = vec![File { name: "tls.crt".into(), mode: 0o644, content: vec![7; 300_000], made_from: None }];
     let publish = Request::Publish(Publication { target: target.clone(), uid: None, gid: None, files });
     assert_eq!(warden.ask(&publish, None), Reply::Published { changed: true });
     assert_eq!(warden.ask(&publish, None), Reply::Published { changed: false });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::pkcs12::{Pkcs12, RawPkcs12};
 use crate::id::{DnsName, IdentityName, SecretName, SpiffeId};
 use crate::ipc::prober::Preamble;
 use crate::moment::Span;
@@ -203,7 +204,7 @@ fn check_unit(unit: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Owner and mode of published files.
+/// Owner and mode of published files, and further formats of an identity's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
@@ -214,6 +215,12 @@ pub struct FileRule {
     /// Mode of the files that hold a private key or a secret, octal; the others are 0444. Default `0400`.
     #[serde(default)]
     pub mode: FileMode,
+    /// Publish certificates and key as DER too.
+    #[serde(default)]
+    pub der: bool,
+    /// Publish them as a PKCS#12 file too, with the trusted roots.
+    #[schemars(with = "Option<RawPkcs12>")]
+    pub pkcs12: Option<Pkcs12>,
 }
 
 /// Permission bits, written as an octal string.

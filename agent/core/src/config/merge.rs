@@ -7,9 +7,10 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Lines, Place};
 use super::gossip;
-use super::identity::{Identity, RawIdentity, RawSecret, Secret};
+use super::identity::{FileRule, Identity, RawIdentity, RawSecret, Secret};
+use super::pkcs12::{Password, Pkcs12};
 use super::settings::{Ca, Config, DropIn, MainFile, Seal};
-use crate::id::TrustDomain;
+use crate::id::{IdentityName, SecretName, TrustDomain};
 use crate::moment::Span;
 
 /// A file's name, for messages, and its text.
@@ -61,7 +62,10 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
         let DropIn { identity, secret } = source.read()?;
         declared.take(&source, identity, secret)?;
     }
-    let Declared { identities, secrets, pending, .. } = declared;
+    let Declared { identities, secrets, pending, passwords, .. } = declared;
+    for (place, identity, name) in passwords {
+        check_password(place, &identity, &name, &secrets)?;
+    }
     let known: BTreeSet<_> = identities.iter().map(|identity: &Identity| &identity.name).collect();
     for (place, names) in pending {
         for name in names {
@@ -79,21 +83,29 @@ struct Declared<'a> {
     identities: Vec<Identity>,
     secrets: Vec<Secret>,
     places: BTreeMap<(&'static str, String), Place>,
-    pending: Vec<(Place, Vec<crate::id::IdentityName>)>,
+    pending: Vec<(Place, Vec<IdentityName>)>,
+    passwords: Vec<(Place, IdentityName, SecretName)>,
 }
 
 impl<'a> Declared<'a> {
     fn default_for(trust_domain: &'a TrustDomain) -> Self {
-        Self { trust_domain, identities: vec![], secrets: vec![], places: BTreeMap::new(), pending: vec![] }
+        Self { trust_domain, identities: vec![], secrets: vec![], places: BTreeMap::new(), pending: vec![], passwords: vec![] }
     }
 
     fn take(&mut self, source: &Document<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
         for raw in identities {
             let place = self.claim(source, "identity", &raw.name)?;
-            self.identities.push(check_identity(source, self.trust_domain, raw, &place)?);
+            let identity = check_identity(source, self.trust_domain, raw, &place)?;
+            if let Some(FileRule { pkcs12: Some(Pkcs12 { password: Password::Secret(secret), .. }), .. }) = &identity.files {
+                self.passwords.push((place, identity.name.clone(), secret.clone()));
+            }
+            self.identities.push(identity);
         }
         for raw in secrets {
             let place = self.claim(source, "secret", &raw.name)?;
+            if raw.files.as_ref().is_some_and(|files| files.der || files.pkcs12.is_some()) {
+                return Err(source.error(&raw.name, "a secret is published as it is: `der` and `pkcs12` are for identities"));
+            }
             self.pending.push((source.place(Some(raw.allow.span())), raw.allow.get_ref().clone()));
             self.secrets.push(Secret {
                 name: raw.name.into_inner(),
@@ -165,6 +177,19 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
         verify: raw.verify.map(Spanned::into_inner),
         declared_at: place.to_string(),
     })
+}
+
+/// A file that is protected by a secret lets its reader try that secret out: who may not read it may not have such a file.
+fn check_password(place: Place, identity: &IdentityName, name: &SecretName, secrets: &[Secret]) -> Result<(), ConfigError> {
+    let message = match secrets.iter().find(|secret| secret.name == *name) {
+        Some(secret) if secret.allow.contains(identity) => return Ok(()),
+        Some(secret) => format!(
+            "the password of its `pkcs12` is the secret {name:?}, which is not for this identity: add {identity:?} to `allow` at {}",
+            secret.declared_at
+        ),
+        None => format!("the password of its `pkcs12` is the secret {name:?}, which is not declared in any file"),
+    };
+    Err(ConfigError { place, message })
 }
 
 fn check_seal(source: &Document<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal, ConfigError> {
@@ -324,6 +349,34 @@ allow = ["web"]
         assert!(refusal(&with(line, "match = {}")).contains("at least one of"));
         assert!(refusal(&with(line, "match = { uid = 1, user = \"a\" }")).contains("not both"));
         assert!(refusal(&with(line, "match = { unit = \"nginx\" }")).contains("is not a unit name"));
+    }
+
+    #[test]
+    fn a_password_is_by_reference_and_only_to_what_the_identity_may_read() {
+        let line = "files = { owner = \"root\", group = \"www-data\", mode = \"0440\" }";
+        let files = |pkcs12: &str| with(line, &format!("files = {{ der = true, pkcs12 = {{ {pkcs12} }} }}"));
+        let config = main_file(&files("secret = \"db-password\", profile = \"legacy\"")).unwrap();
+        let shown = serde_json::to_value(&config.identities[0].files).unwrap();
+        assert_eq!(shown["pkcs12"], serde_json::json!({ "secret": "db-password", "profile": "legacy" }));
+        main_file(&files("password_file = \"/etc/reverie/web.password\"")).unwrap();
+        for (pkcs12, expected) in [
+            ("password = \"changeit\"", "unknown field `password`"),
+            ("", "takes one of"),
+            ("secret = \"db-password\", password_file = \"/x\"", "takes one of"),
+            ("password_file = \"x\"", "absolute path"),
+            ("secret = \"other\"", "which is not declared in any file"),
+        ] {
+            let error = refusal(&files(pkcs12));
+            assert!(error.contains(expected), "{pkcs12}: {error}");
+        }
+        let others = format!("{}[[secret]]\nname = \"root-password\"\nallow = []\n", files("secret = \"root-password\""));
+        assert_eq!(
+            refusal(&others),
+            "agent.toml:9:8: the password of its `pkcs12` is the secret \"root-password\", which is not for this identity: \
+             add \"web\" to `allow` at agent.toml:21:8"
+        );
+        let secret = format!("{GOOD}files = {{ der = true }}\n");
+        assert!(refusal(&secret).contains("are for identities"));
     }
 
     #[test]

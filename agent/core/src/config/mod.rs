@@ -7,6 +7,7 @@ mod error;
 mod gossip;
 mod identity;
 mod merge;
+pub mod pkcs12;
 mod settings;
 
 pub use error::{ConfigError, Place};

@@ -69,6 +69,8 @@ pub struct File {
     pub mode: u32,
     /// The bytes.
     pub content: Vec<u8>,
+    /// Digest of what the bytes were made from, where they are salted: new each time, and yet the same.
+    pub made_from: Option<[u8; 32]>,
 }
 
 impl std::fmt::Debug for Publication {

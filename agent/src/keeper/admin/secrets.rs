@@ -3,6 +3,7 @@
 use reverie_core::api::admin::{SealRequest, SecretSummary, Secrets};
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::{Kind, Outcome, Subject};
+use reverie_core::config::pkcs12::Password;
 use reverie_core::id::SecretName;
 use reverie_core::ipc::warden::TargetKind;
 use zeroize::Zeroizing;
@@ -66,7 +67,20 @@ pub async fn seal(call: &Call<'_>) -> Answer {
     if let Err(error) = publish(keeper, &name, &stored).await {
         keeper.alarms.raise(format!("secret {name}"), format!("its file could not be written: {}", error.0.detail));
     }
+    publish_what_it_protects(keeper, &name);
     Reply::json(&summary(keeper, name.as_str(), Some(&stored)))
+}
+
+/// The files whose password it is are written anew.
+fn publish_what_it_protects(keeper: &Keeper, name: &SecretName) {
+    let policy = keeper.policy();
+    let declared = policy.identities.values().map(|identity| &identity.declared);
+    for identity in declared.filter(|identity| {
+        let rule = identity.files.as_ref().and_then(|files| files.pkcs12.as_ref());
+        rule.is_some_and(|rule| rule.password == Password::Secret(name.clone()))
+    }) {
+        keeper.schedule.ask_again(&identity.name, clock::now());
+    }
 }
 
 /// Writes the secret's file, if it is declared to have one.

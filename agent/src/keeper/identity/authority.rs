@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
-    SanType, SerialNumber, SignatureAlgorithm,
+    SanType, SerialNumber,
 };
 use reverie_core::ca::{IntermediateTemplate, LeafTemplate, NameConstraints, RootTemplate, Serial};
 use reverie_core::config::KeyType;
@@ -28,13 +28,13 @@ pub fn fresh_serial(now: Moment) -> Result<Serial, aws_lc_rs::error::Unspecified
 
 /// A fresh key.
 pub fn fresh_key(key: KeyType) -> Result<KeyPair, rcgen::Error> {
-    KeyPair::generate_for(algorithm(key))
-}
-
-fn algorithm(key: KeyType) -> &'static SignatureAlgorithm {
     match key {
-        KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-        KeyType::Ed25519 => &rcgen::PKCS_ED25519,
+        KeyType::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+        // Version 1 of PKCS #8, without the public key: OpenSSL 3.0 and Java do not read the other (RFC 5958).
+        KeyType::Ed25519 => {
+            let key = aws_lc_rs::signature::Ed25519KeyPair::generate().and_then(|key| key.to_pkcs8v1());
+            KeyPair::try_from(key.map_err(|_| rcgen::Error::RingUnspecified)?.as_ref())
+        }
     }
 }
 

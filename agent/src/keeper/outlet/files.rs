@@ -5,11 +5,26 @@ use std::path::Path;
 use reverie_core::config::Identity;
 use reverie_core::ipc::warden::{File, Publication, Reply, Request, Target, TargetKind};
 
+use super::{der, pkcs12};
 use crate::keeper::Keeper;
 use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::roles::{RoleError, WORK_DEADLINE};
 use crate::ops::policy::Ownership;
+
+/// Why the files of an identity could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The warden could not do it.
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// There is no DER of what there is as PEM.
+    #[error("the certificate or key could not be written as DER: {0}")]
+    Der(#[from] pem::PemError),
+    /// There is no PKCS#12 file; the others stay as they are with it, since all are of one generation.
+    #[error("no PKCS#12 file: {0}")]
+    Pkcs12(#[from] pkcs12::Pkcs12Error),
+}
 
 /// Publishes a generation; false if the files were so already.
 pub async fn publish(
@@ -18,10 +33,13 @@ pub async fn publish(
     owner: Ownership,
     generation: &Generation,
     issuers: &Issuers,
-) -> Result<bool, RoleError> {
-    let file = |name: &str, mode: u32, content: &str| File { name: name.to_owned(), mode, content: content.as_bytes().to_vec() };
+) -> Result<bool, FilesError> {
+    let file = |name: &str, mode: u32, content: &str| {
+        let content = content.as_bytes().to_vec();
+        File { name: name.to_owned(), mode, content, made_from: None }
+    };
     let combined = zeroize::Zeroizing::new(format!("{}{}", generation.chain_pem, generation.key_pem.as_str()));
-    let files = vec![
+    let mut files = vec![
         file("tls.crt", 0o444, &generation.chain_pem),
         file("tls.key", owner.mode, &generation.key_pem),
         file("combined.pem", owner.mode, &combined),
@@ -29,13 +47,21 @@ pub async fn publish(
         file("bundle.pem", 0o444, &issuers.bundle_pem),
         file("crl.pem", 0o444, &issuers.crl_pem),
     ];
+    if let Some(rule) = &identity.files {
+        if rule.der {
+            files.extend(der::files(owner.mode, generation, issuers)?);
+        }
+        if let Some(rule) = &rule.pkcs12 {
+            files.push(pkcs12::file(keeper, rule, owner.mode, generation, issuers).await?);
+        }
+    }
     let target = Target { kind: TargetKind::Certificates, name: identity.name.to_string() };
-    send(keeper, Publication { target, uid: owner.uid, gid: owner.gid, files }).await
+    Ok(send(keeper, Publication { target, uid: owner.uid, gid: owner.gid, files }).await?)
 }
 
 /// Publishes a secret as `secrets/NAME`.
 pub async fn publish_secret(keeper: &Keeper, name: &str, owner: Ownership, value: &[u8]) -> Result<bool, RoleError> {
-    let files = vec![File { name: name.to_owned(), mode: owner.mode, content: value.to_vec() }];
+    let files = vec![File { name: name.to_owned(), mode: owner.mode, content: value.to_vec(), made_from: None }];
     let target = Target { kind: TargetKind::Secret, name: name.to_owned() };
     send(keeper, Publication { target, uid: owner.uid, gid: owner.gid, files }).await
 }

@@ -1,4 +1,6 @@
 //! Outlets: each renders the same generation, none decides.
 
+mod der;
 pub mod files;
+mod pkcs12;
 pub mod view;

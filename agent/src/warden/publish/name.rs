@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn files_are_refused_that_are_not_plain() {
-        let file = |name: &str, mode| File { name: name.into(), mode, content: Vec::new() };
+        let file = |name: &str, mode| File { name: name.into(), mode, content: Vec::new(), made_from: None };
         assert!(check_files(&[file("tls.crt", 0o644), file("tls.key", 0o440), file("A-1_b", 0)]).is_ok());
         for bad in ["", "..", "a/b", ".hidden", "/etc/passwd", "a\0b", &"x".repeat(65)] {
             assert!(check_files(&[file(bad, 0o600)]).is_err(), "{bad:?}");

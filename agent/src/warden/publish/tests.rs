@@ -15,7 +15,7 @@ pub(super) fn target(kind: TargetKind, name: &str) -> Target {
 }
 
 fn file(name: &str, mode: u32, content: &str) -> File {
-    File { name: name.into(), mode, content: content.as_bytes().to_vec() }
+    File { name: name.into(), mode, content: content.as_bytes().to_vec(), made_from: None }
 }
 
 /// A pair of which both halves say `serial`, and a file that stays.
@@ -67,6 +67,25 @@ fn what_is_published_again_unchanged_is_not_touched() {
     }
     sweep(directory.path());
     assert_eq!(inventory(directory.path()), before);
+}
+
+#[test]
+fn what_is_salted_is_told_by_what_it_was_made_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let salted = |content: &str, made_from| {
+        let mut publication = pair("web", "1");
+        let mut file = file("tls.p12", 0o400, content);
+        file.made_from = Some([made_from; 32]);
+        publication.files.push(file);
+        publish(directory.path(), &publication).unwrap()
+    };
+    assert!(salted("first", 1));
+    assert!(!salted("the same with other salt", 1));
+    assert_eq!(read(directory.path(), "certs/web/tls.p12"), "first");
+    assert!(salted("another password", 2));
+    assert_eq!(read(directory.path(), "certs/web/tls.p12"), "another password");
+    fs::write(directory.path().join("certs/web/tls.p12"), "an owner's own").unwrap();
+    assert!(salted("once more", 2), "what was changed is written again");
 }
 
 #[test]
