@@ -4,19 +4,17 @@
 //! loop may wait for a foreign file system: attributes are asked for without synchronisation, and paths are
 //! resolved from the cache alone; whatever needs more is done on a thread.
 
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 
 use reverie_core::caller::Executable;
 use reverie_core::ipc::warden::Facts;
 use reverie_sys::pidfd::PidFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::digest::Version;
 use super::failure::{Doing, Failure};
-use super::{cgroup, credentials};
+use super::{cgroup, credentials, path};
 
 /// The longest path the kernel shows (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
@@ -141,9 +139,7 @@ fn names_the_file(shown: &[u8], running: &Statx, wait: Wait) -> Option<bool> {
     if !nameable || shown.ends_with(b" (deleted)") {
         return Some(false);
     }
-    let cached = if wait == Wait::Allowed { ResolveFlags::empty() } else { ResolveFlags::CACHED };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, OsStr::from_bytes(shown), flags, Mode::empty(), cached | ResolveFlags::NO_MAGICLINKS) {
+    match path::open(shown, wait) {
         Ok(found) => {
             let found = rustix::fs::statx(&found, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
             Some(found.is_ok_and(|found| Version::of(&found).is_same_file(&Version::of(running))))

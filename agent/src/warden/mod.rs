@@ -11,6 +11,7 @@ mod digest;
 mod facts;
 mod failure;
 mod jobs;
+mod path;
 mod publish;
 mod reload;
 
