@@ -3,6 +3,7 @@
 mod attestation;
 mod audit;
 mod clock;
+mod credentials;
 mod crowd;
 mod damage;
 mod denials;

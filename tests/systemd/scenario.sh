@@ -29,6 +29,7 @@ trap 'rm -rf "$share"' EXIT
 [ -n "$deb" ] || deb=$(REVERIE_DEB_LEVEL=0 "$root/units/deb.sh" "$bindir" "$share/built") || { echo "scenario: units/deb.sh failed" >&2; exit 1; }
 cp "$deb" "$share/reverie.deb"
 cp -r "$here/inside" "$share/inside"
+cp -r "$root/docs/guides" "$share/guides"
 
 echo "== sealed by the host key"
 "$here/box" --share "$share" -- bash /shared/inside/run.sh host

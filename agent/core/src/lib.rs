@@ -9,6 +9,7 @@
 //! | [`moment`] | points in time and lengths of time, as the operator writes them |
 //! | [`clock`] | whether the wall clock ran or was set |
 //! | [`caller`] | what is known of a local process, and how its systemd unit is read from a cgroup path |
+//! | [`credential`] | what systemd asks for on behalf of a unit, and when it is believed |
 //! | [`rule`] | who may have which identity: selectors, the judge, the explanation |
 //! | [`config`] | the configuration file: strict parsing, merging of drop-ins |
 //! | [`ca`] | certificate templates and the life of roots, intermediates and leaves |
@@ -29,6 +30,7 @@ pub mod caller;
 pub mod capability;
 pub mod clock;
 pub mod config;
+pub mod credential;
 pub mod id;
 pub mod ipc;
 pub mod mesh;

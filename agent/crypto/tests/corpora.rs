@@ -17,6 +17,14 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn every_address_of_the_corpus_names_a_credential() {
+    for (name, bytes) in corpus("credential") {
+        let address = reverie_core::credential::Address::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        address.id.parse::<reverie_core::credential::Wanted>().unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
 fn every_record_of_the_corpus_is_read() {
     for (name, bytes) in corpus("record") {
         Parsed::new(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));

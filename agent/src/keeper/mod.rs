@@ -142,6 +142,7 @@ pub struct Keeper {
     rates: local::limits::Rates,
     bodies: local::Bodies,
     denials: local::denials::Denials,
+    pinned: outlet::credentials::Pinned,
     alarms: Arc<alarms::Alarms>,
     mesh: mesh::Mesh,
     metrics: PrometheusHandle,
@@ -256,6 +257,9 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     let tasks = &keeper.tasks;
     tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.agent, Surface::Local));
     tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.admin, Surface::Admin));
+    if let Some(listener) = listeners.credentials {
+        tasks.spawn(outlet::credentials::serve(Arc::clone(&keeper), listener));
+    }
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
@@ -325,6 +329,7 @@ async fn assemble(
         rates: local::limits::Rates::default(),
         bodies: local::Bodies::default(),
         denials: local::denials::Denials::default(),
+        pinned: outlet::credentials::Pinned::default(),
         alarms,
         metrics: supervision::start_metrics(),
         started_at,

@@ -6,20 +6,21 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 
 use listenfd::ListenFd;
-use reverie_core::api::Surface;
 use tokio::net::UnixListener;
 
 use super::KeeperError;
 use super::local::listener::bind;
-use crate::ops::host::{Host, own_uid};
+use crate::ops::host::{Host, Scope, own_uid};
 
-/// The two sockets.
+/// The sockets.
 #[derive(Debug)]
 pub struct Listeners {
     /// For every local process.
     pub agent: UnixListener,
     /// For administrators.
     pub admin: UnixListener,
+    /// For the service manager; none for one person, whose units cannot be told apart.
+    pub credentials: Option<UnixListener>,
 }
 
 /// Makes the directories that are missing. The state is ours alone; the run directory is for all to enter.
@@ -46,28 +47,34 @@ fn make(path: &Path, mode: u32) -> Result<(), KeeperError> {
     Ok(())
 }
 
-/// The sockets, by the names systemd gives them (`FileDescriptorName=agent`, `admin`), or bound by ourselves.
+/// The sockets, by the names systemd gives them (`FileDescriptorName=agent`, `admin`, `credentials`), or bound by ourselves.
 pub fn listen(host: &Host) -> Result<Listeners, KeeperError> {
-    let (mut agent, mut admin) = (None, None);
+    let (mut agent, mut admin, mut credentials) = (None, None, None);
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut handed = ListenFd::from_env();
     for (index, name) in names.split(':').enumerate().take(handed.len()) {
         let slot = match name {
             "agent" => &mut agent,
             "admin" => &mut admin,
+            "credentials" => &mut credentials,
             _ => continue,
         };
         *slot = handed.take_unix_listener(index).ok().flatten();
     }
     Ok(Listeners {
-        agent: adopt(agent, &host.agent_socket, Surface::Local)?,
-        admin: adopt(admin, &host.admin_socket, Surface::Admin)?,
+        agent: adopt(agent, &host.agent_socket, 0o666)?,
+        admin: adopt(admin, &host.admin_socket, 0o660)?,
+        credentials: match host.scope {
+            // Only root connects, to whom a mode is nothing.
+            Scope::System => Some(adopt(credentials, &host.run.join("credentials.sock"), 0o600)?),
+            Scope::User => None,
+        },
     })
 }
 
-fn adopt(handed: Option<StdListener>, path: &Path, surface: Surface) -> Result<UnixListener, KeeperError> {
+fn adopt(handed: Option<StdListener>, path: &Path, mode: u32) -> Result<UnixListener, KeeperError> {
     let failed = |error| KeeperError::Io { what: format!("cannot listen on {}", path.display()), error };
-    let listener = handed.map_or_else(|| bind(path, surface), Ok).map_err(failed)?;
+    let listener = handed.map_or_else(|| bind(path, mode), Ok).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     UnixListener::from_std(listener).map_err(failed)
 }

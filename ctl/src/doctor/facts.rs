@@ -60,5 +60,7 @@ pub(crate) struct Declared {
     pub(crate) files: Vec<String>,
     pub(crate) missing_callers: Vec<String>,
     pub(crate) missing_owners: Vec<String>,
+    /// Credentials that the service manager cannot ask for.
+    pub(crate) unaskable: Vec<String>,
     pub(crate) admin_group_exists: bool,
 }

@@ -60,6 +60,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
             files: files.paths().map(|path| path.display().to_string()).collect(),
             missing_callers: host::missing_callers(&config),
             missing_owners: host::missing_owners(&config),
+            unaskable: super::credentials::unaskable(&config),
             admin_group_exists: admin_gid.is_some(),
         }),
         config_changed,

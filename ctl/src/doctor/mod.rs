@@ -1,6 +1,7 @@
 //! What is commonly wrong with an agent and its host, found by small checks over gathered facts.
 
 mod checks;
+mod credentials;
 mod facts;
 mod finding;
 mod gather;

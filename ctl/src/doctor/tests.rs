@@ -217,6 +217,12 @@ fn names_that_do_not_exist_are_found() {
         Level::Fail,
         "no group",
     );
+    assert_finds(
+        &with(|declared| declared.unaskable.push("x.key in y.service: too long".into())),
+        "credential names",
+        Level::Warn,
+        "too long",
+    );
     assert_finds(&with(|declared| declared.admin_group_exists = false), "admin group", Level::Warn, "only root");
 }
 

@@ -15,6 +15,7 @@ if [ "$sealed_by" = host ]; then
     . "$chapters/rotation.sh"
     . "$chapters/view.sh"
     . "$chapters/strangers.sh"
+    . "$chapters/credentials.sh"
     . "$chapters/person.sh"
     . "$chapters/lifecycle.sh"
     . "$chapters/removal.sh"

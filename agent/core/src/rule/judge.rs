@@ -63,6 +63,9 @@ pub enum Refusal {
     /// No rule's selectors all hold.
     #[error("no rule matches this process")]
     NoRule,
+    /// The rule looks at more of a process than its unit, before there is a process.
+    #[error("the rule looks at more than the unit")]
+    NotForUnit,
     /// The caller has identities, but not this one, or this one does not exist: the same answer for both.
     #[error("this process has no such identity")]
     NotThisOne,
@@ -135,6 +138,21 @@ impl Judge {
             return Err(Refusal::UnknownCaller);
         }
         self.rule(name).filter(|rule| rule.matches(caller)).ok_or(Refusal::NotThisOne)
+    }
+
+    /// May the unit that the service manager starts have the identity `name`? Of `caller`, which is the service manager in
+    /// the unit's cgroup, only that cgroup is the unit's own: what else a rule looks at cannot be judged before the unit runs.
+    pub fn judge_unit(&self, caller: &Caller, name: &IdentityName) -> Result<&Rule, Refusal> {
+        if caller.is_unknown() {
+            return Err(Refusal::UnknownCaller);
+        }
+        let rule = self.rule(name).ok_or(Refusal::NotThisOne)?;
+        let (of_unit, others): (Vec<_>, Vec<_>) = rule.selectors.iter().partition(|selector| selector.is_of_unit());
+        match !of_unit.is_empty() && of_unit.iter().all(|selector| selector.holds(caller)) {
+            false => Err(Refusal::NotThisOne),
+            true if others.is_empty() => Ok(rule),
+            true => Err(Refusal::NotForUnit),
+        }
     }
 
     /// The rule of that name, whoever asks.
@@ -225,6 +243,38 @@ mod tests {
             rule("m", &[Selector::Cgroup("/system.slice".into())]),
         ]);
         assert_eq!(names(judge.judge(&caller(33))), ["z", "a", "m"]);
+    }
+
+    #[test]
+    fn a_unit_that_is_started_has_what_a_rule_gives_to_all_of_it_and_no_more() {
+        let unit = Selector::Unit("nginx.service".into());
+        let judge = Judge::new(vec![
+            rule("unit", std::slice::from_ref(&unit)),
+            rule("cgroup", &[Selector::Cgroup("/system.slice".into()), unit.clone()]),
+            rule("user", &[unit.clone(), Selector::Uid(33)]),
+            rule("root", &[Selector::Uid(0)]),
+            rule("manager", &[unit, Selector::Uid(0), Selector::Exe("/usr/lib/systemd/systemd".into())]),
+            rule("other", &[Selector::Unit("other.service".into())]),
+            rule("nobody", &[]),
+        ]);
+        let mut manager = caller(0);
+        manager.exe = Some(Executable {
+            device: 1,
+            inode: 2,
+            shown_path: "/usr/lib/systemd/systemd".into(),
+            is_that_file: true,
+            sha256: None,
+        });
+        let judged = |name: &str| judge.judge_unit(&manager, &name.parse().unwrap()).map(|rule| rule.name.to_string());
+        assert_eq!(judged("unit"), Ok("unit".to_owned()));
+        assert_eq!(judged("cgroup"), Ok("cgroup".to_owned()));
+        // They would match the service manager itself, or whoever the unit runs as: neither is known to be the unit.
+        for name in ["user", "manager"] {
+            assert_eq!(judged(name), Err(Refusal::NotForUnit), "{name}");
+        }
+        for name in ["root", "other", "nobody", "absent"] {
+            assert_eq!(judged(name), Err(Refusal::NotThisOne), "{name}");
+        }
     }
 
     #[test]

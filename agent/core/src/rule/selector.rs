@@ -48,6 +48,11 @@ impl Selector {
         matches!(self, Self::Uid(_) | Self::Gid(_))
     }
 
+    /// True for what all processes of a unit have in common.
+    pub fn is_of_unit(&self) -> bool {
+        matches!(self, Self::Unit(_) | Self::Cgroup(_))
+    }
+
     /// True if it looks at the running file, which `execve` can replace while the connection stands.
     pub fn rests_on_executable(&self) -> bool {
         matches!(self, Self::Exe(_) | Self::Sha256(_))

@@ -32,7 +32,7 @@ const MAX_BUFFER: usize = 32 * 1024;
 const ADMIN_CONNECTIONS: u32 = 256;
 
 /// Binds a socket of our own, with its mode from the first moment on.
-pub fn bind(path: &Path, surface: Surface) -> std::io::Result<std::os::unix::net::UnixListener> {
+pub fn bind(path: &Path, mode: u32) -> std::io::Result<std::os::unix::net::UnixListener> {
     if let Ok(meta) = std::fs::symlink_metadata(path) {
         use std::os::unix::fs::FileTypeExt;
         if !meta.file_type().is_socket() {
@@ -50,10 +50,6 @@ pub fn bind(path: &Path, surface: Surface) -> std::io::Result<std::os::unix::net
     let hidden = path.with_extension(format!("sock-{}", std::process::id()));
     let _ = std::fs::remove_file(&hidden);
     let listener = std::os::unix::net::UnixListener::bind(&hidden)?;
-    let mode = match surface {
-        Surface::Local => 0o666,
-        Surface::Admin => 0o660,
-    };
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&hidden, path)?;
     listener.set_nonblocking(true)?;

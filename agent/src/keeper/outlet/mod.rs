@@ -1,5 +1,6 @@
 //! Outlets: each renders the same generation, none decides.
 
+pub mod credentials;
 mod der;
 pub mod files;
 mod pkcs12;

@@ -63,6 +63,17 @@ pub(super) fn names_existing_owners(facts: &Facts) -> Found {
     }
 }
 
+pub(super) fn has_credentials_that_can_be_asked_for(facts: &Facts) -> Found {
+    match &facts.config {
+        Err(_) => skipped(NO_CONFIG),
+        Ok(declared) if declared.unaskable.is_empty() => ok("LoadCredential= can name every identity and secret of a unit"),
+        Ok(declared) => warn(
+            format!("LoadCredential= cannot name: {}", declared.unaskable.join("; ")),
+            "shorten the name of the unit, the identity or the secret; or have the service read files or ask on agent.sock",
+        ),
+    }
+}
+
 pub(super) fn has_an_admin_group(facts: &Facts) -> Found {
     match (&facts.config, facts.layout.scope) {
         (_, crate::layout::Scope::User) => ok("not needed: your own agent obeys you and root"),

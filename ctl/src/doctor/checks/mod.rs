@@ -24,6 +24,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("configuration in force", config::is_in_force),
     ("callers named", config::names_existing_callers),
     ("owners named", config::names_existing_owners),
+    ("credential names", config::has_credentials_that_can_be_asked_for),
     ("admin group", config::has_an_admin_group),
     ("run directory", files::run_directory_is_sound),
     ("generations", files::leaves_no_generations),

@@ -1,0 +1,114 @@
+//! What a unit gets, or why it does not.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use reverie_core::api::{Code, Problem};
+use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::caller::Caller;
+use reverie_core::credential::{Address, Disbelief, Part, Wanted, believe};
+use reverie_core::id::{IdentityName, SecretName};
+use reverie_core::rule::Refusal;
+use zeroize::Zeroizing;
+
+use crate::keeper::identity::issuance::subject;
+use crate::keeper::identity::rotation;
+use crate::keeper::local::answer::Failure;
+use crate::keeper::local::peer::Peer;
+use crate::keeper::state::Change;
+use crate::keeper::{Keeper, clock};
+use crate::ops::policy::Policy;
+
+type Content = Result<Zeroizing<Vec<u8>>, Failure>;
+
+/// The credential, recorded before it is given. Asked again, it is the same until the next rotation.
+pub(super) async fn answer(keeper: &Arc<Keeper>, peer: &Peer, address: &Address<'_>) -> Content {
+    believe(&peer.caller, address.unit).map_err(disbelieved)?;
+    let wanted: Wanted = address.id.parse().map_err(|error: reverie_core::credential::NoCredential| {
+        Problem::new(Code::NotFound, error.to_string()).advise("correct LoadCredential= in the unit")
+    })?;
+    // Program and process are what they were when they connected.
+    peer.check_executable(keeper).await?;
+    peer.check_alive()?;
+    let policy = keeper.policy();
+    match wanted {
+        Wanted::Identity(name, part) => identity(keeper, &policy, peer, &name, part).await,
+        Wanted::Secret(name) => secret(keeper, &policy, &peer.caller, &name).await,
+    }
+}
+
+fn disbelieved(why: Disbelief) -> Problem {
+    let advice = match why {
+        Disbelief::NotPinned => "run Linux 6.5 or newer, or have the unit read the published files",
+        Disbelief::OtherProgram(_) | Disbelief::NotRoot(_) => {
+            "credentials are for units, by LoadCredential=; programs ask on agent.sock, for what their own rules give them"
+        }
+        Disbelief::OtherUnit { .. } => "find out who connects in the name of another unit: the audit log has its pid and program",
+    };
+    Problem::new(Code::NotPermitted, why.to_string()).advise(advice)
+}
+
+/// Does a rule give `name` to every process of the unit?
+fn permitted(policy: &Policy, caller: &Caller, name: &IdentityName) -> Result<(), Problem> {
+    let Err(refusal) = policy.judge.judge_unit(caller, name) else { return Ok(()) };
+    let unit = caller.unit().unwrap_or_default();
+    Err(match refusal {
+        Refusal::NotForUnit => Problem::new(
+            Code::NotPermitted,
+            format!("the rule of the identity {name} looks at more than the unit, which cannot be seen before the unit runs"),
+        )
+        .advise(format!(
+            "leave `unit = \"{unit}\"` alone in its `match`, or have the service read the files or ask on agent.sock"
+        )),
+        _ => Problem::new(Code::NotPermitted, format!("no rule gives {unit} an identity {name}"))
+            .advise(format!("declare it with match = {{ unit = \"{unit}\" }}, then: systemctl reload reverie-agent")),
+    })
+}
+
+async fn identity(keeper: &Arc<Keeper>, policy: &Policy, peer: &Peer, name: &IdentityName, part: Part) -> Content {
+    permitted(policy, &peer.caller, name)?;
+    if part == Part::Roots {
+        return Ok(Zeroizing::new(keeper.issuers().bundle_pem.as_bytes().to_vec()));
+    }
+    let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;
+    let generation = keeper.pinned.take(peer.caller.pid, current, Instant::now());
+    if part.holds_key()
+        && let Some(identity) = policy.identities.get(name)
+    {
+        let serial = Some(generation.serial.to_string());
+        record(keeper, &peer.caller, Kind::CertificateRead, Subject { serial, ..subject(&identity.declared) }).await?;
+    }
+    let (chain, key) = (generation.chain_pem.as_bytes(), generation.key_pem.as_bytes());
+    Ok(Zeroizing::new(match part {
+        Part::Chain => chain.to_vec(),
+        Part::Key => key.to_vec(),
+        Part::Roots => vec![],
+        Part::Combined => [chain, key].concat(),
+    }))
+}
+
+async fn secret(keeper: &Keeper, policy: &Policy, caller: &Caller, name: &SecretName) -> Content {
+    let declared = policy.secrets.get(name);
+    let allowed = declared.is_some_and(|secret| secret.declared.allow.iter().any(|own| permitted(policy, caller, own).is_ok()));
+    if !allowed {
+        let unit = caller.unit().unwrap_or_default();
+        return Err(Problem::new(Code::NotPermitted, format!("{unit} may not read a secret {:?}", name.as_str()))
+            .advise(format!(
+                "`allow` under [[secret]] must name an identity whose `match` is {{ unit = \"{unit}\" }} and nothing else"
+            ))
+            .into());
+    }
+    let stored = keeper.secrets.read(&keeper.state, name)?.ok_or_else(|| {
+        Problem::new(Code::NotFound, format!("the secret {:?} has no value yet", name.as_str()))
+            .advise(format!("give it one: agentctl secret seal {name}"))
+    })?;
+    record(keeper, caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }).await?;
+    Ok(stored.value)
+}
+
+async fn record(keeper: &Keeper, caller: &Caller, kind: Kind, subject: Subject) -> Result<(), Failure> {
+    let reason = Some("as a credential".to_owned());
+    let event = Event { time: clock::now(), kind, outcome: Outcome::Done, actor: Actor::from(caller), subject, reason };
+    keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
+    Ok(())
+}
