@@ -6,6 +6,7 @@ mod gss;
 mod nginx;
 mod postgres;
 mod redis;
+mod revoked;
 mod second;
 mod server;
 mod service;

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::server::{Server, client_identity, rotates_under_load};
 use super::service::Service;
 
-fn start(place: &Path, certs: &Path, port: u16) -> Server {
+pub(super) fn start(place: &Path, certs: &Path, port: u16) -> Server {
     let own = place.join("nginx");
     std::fs::create_dir_all(&own).unwrap();
     let (own_text, certs) = (own.display(), certs.display());
@@ -37,7 +37,7 @@ fn agent(port: u16, reload: impl FnOnce(&Path) -> String) -> Agent {
     agent
 }
 
-fn by_pidfile(place: &Path) -> String {
+pub(super) fn by_pidfile(place: &Path) -> String {
     format!("{{ signal = \"HUP\", pidfile = \"{}/nginx/pid\" }}", place.display())
 }
 
