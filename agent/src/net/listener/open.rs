@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Activity;
 use crate::net::mesh::known::Known;
 
-/// Connections that one peer keeps open.
+/// Connections that one peer keeps open while there is no room.
 const EACH: usize = 4;
 
 /// All of them.
@@ -46,18 +46,17 @@ impl Open {
         Registered { open: Arc::clone(self), number, closing }
     }
 
-    /// Before one more of a peer: closes the idlest of its own if it has several, or of all once peers have `most`. A mesh may
+    /// Before one more of a peer: once peers have `most`, closes the idlest of its own if it has several, else of all. A mesh may
     /// have more hosts, and each comes again when it has something to say.
     pub fn make_room(&self, key: &SigningPublicKey, most: usize) {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peers: Vec<&Entry> =
             connections.values().filter(|entry| entry.was_peer && !entry.closing.is_cancelled()).collect();
         let own: Vec<&Entry> = of_peers.iter().copied().filter(|entry| entry.key.as_ref() == Some(key)).collect();
-        let among = match (own.len() >= EACH, of_peers.len() >= most) {
-            (true, _) => own,
-            (false, true) => of_peers,
-            (false, false) => return,
-        };
+        if of_peers.len() < most {
+            return;
+        }
+        let among = if own.len() >= EACH { own } else { of_peers };
         let idlest = among.into_iter().filter_map(|entry| Some((entry.activity.quiet()?, entry))).max_by_key(|(quiet, _)| *quiet);
         if let Some((_, entry)) = idlest {
             entry.closing.cancel();
