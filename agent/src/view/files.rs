@@ -2,13 +2,14 @@
 //! that one reader waits for the keeper and the others do not.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, Request,
+    Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags,
+    ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, Request,
 };
 use reverie_core::ipc::view::{Reply, Request as Ask};
 use reverie_core::view::{Node, Nodes, Sight};
@@ -24,7 +25,7 @@ use crate::ops::shares::Shares;
 /// A reader waits no longer: a certificate is made in well under a second, and what hangs is to say so.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Requests in work: of all, and of one user.
-const AT_ONCE: (u32, u32) = (1024, 256);
+const AT_ONCE: (u32, u32) = (1024, 64);
 
 /// The file system that the kernel asks.
 pub struct Files {
@@ -86,7 +87,15 @@ impl State {
     }
 
     async fn ask(&self, asking: Asking, ask: &Ask) -> Result<(Reply, super::reader::Pinned), Errno> {
-        let pinned = asking.pin().map_err(|_| Errno::ENOENT)?;
+        let pinned = asking.pin().map_err(|error| match error.kind() {
+            // It has ended, or is of a pid namespace that is none of ours.
+            _ if error.raw_os_error() == Some(libc::ESRCH) => Errno::ENOENT,
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Errno::ENOENT,
+            _ => {
+                tracing::warn!(%error, uid = asking.reader.uid, "a reader's process cannot be taken hold of");
+                Errno::EIO
+            }
+        })?;
         match self.keeper.call(ask, Some(pinned.pidfd.as_fd()), DEADLINE).await {
             Ok(Reply::Nothing) => Err(Errno::ENOENT),
             Ok(Reply::Busy) => Err(Errno::EAGAIN),
@@ -99,6 +108,16 @@ impl State {
         }
     }
 
+    /// What `asking` sees, as far as it matters below `node`: the upper folders are the same for all, and nobody waits for them.
+    async fn sight_at(&self, asking: Asking, node: &Node, itself: bool) -> Result<Arc<Sight>, Errno> {
+        let is_everyones = match node {
+            Node::Root => true,
+            Node::Certificates | Node::Secrets => itself,
+            _ => false,
+        };
+        if is_everyones { Ok(Arc::default()) } else { self.sight(asking).await }
+    }
+
     async fn sight(&self, asking: Asking) -> Result<Arc<Sight>, Errno> {
         if let Some(sight) = self.glances.get(&asking) {
             return Ok(sight);
@@ -106,7 +125,10 @@ impl State {
         match self.ask(asking, &Ask::Look(asking.reader)).await {
             Ok((Reply::Sight(ref sight), pinned)) => {
                 let sight = Arc::new(sight.clone());
-                self.glances.put(asking, pinned, &sight);
+                // Who has nothing may be about to become the program that has.
+                if !sight.identities.is_empty() {
+                    self.glances.put(asking, pinned, &sight);
+                }
                 Ok(sight)
             }
             // Who is nobody to the keeper sees what anybody sees.
@@ -116,30 +138,33 @@ impl State {
         }
     }
 
-    fn attributes(&self, asking: Asking, sight: &Sight, node: &Node, open: Option<u64>) -> Result<fuser::FileAttr, Errno> {
-        if !sight.holds(node) && open.is_none() {
-            return Err(Errno::ENOENT);
-        }
-        let size = match (node, open.and_then(|handle| self.handles.get(handle))) {
-            (_, Some(content)) => content.len() as u64,
+    fn attributes(&self, asking: Asking, sight: &Sight, node: &Node) -> Result<fuser::FileAttr, Errno> {
+        let number = self.number(node);
+        // The kernel does not say that it asks for an open file: whoever has one may have given up since what opened it.
+        let open = if sight.holds(node) { None } else { Some(self.handles.length(number).ok_or(Errno::ENOENT)?) };
+        let size = match (node, open) {
+            (_, Some(length)) => length,
             (Node::File(file), None) => sight.size(file),
             (Node::Default, None) => sight.default_identity().map_or(0, |name| name.as_str().len() as u64),
             _ => 0,
         };
-        Ok(attributes::of(node, self.number(node), size, asking.reader, self.since))
+        Ok(attributes::of(node, number, size, asking.reader, self.since))
     }
 
     async fn lookup(&self, asking: Asking, parent: INodeNo, name: &OsStr) -> Result<fuser::FileAttr, Errno> {
-        let (sight, parent) = (self.sight(asking).await?, self.node(parent)?);
+        let parent = self.node(parent)?;
+        let sight = self.sight_at(asking, &parent, false).await?;
         let node = name.to_str().and_then(|name| sight.lookup(&parent, name)).ok_or(Errno::ENOENT)?;
-        self.attributes(asking, &sight, &node, None)
+        self.attributes(asking, &sight, &node)
     }
 
     async fn open(&self, asking: Asking, number: INodeNo) -> Result<u64, Errno> {
         let Node::File(file) = self.node(number)? else { return Err(Errno::EISDIR) };
         match self.ask(asking, &Ask::Open(asking.reader, file)).await? {
             (Reply::Content(ref mut content), _) => {
-                self.handles.put(asking.reader.uid, std::mem::take(content)).ok_or(Errno::EMFILE)
+                // What was made just now has a size by now.
+                self.glances.forget(&asking);
+                self.handles.put(asking.reader.uid, number.0, std::mem::take(content)).ok_or(Errno::EMFILE)
             }
             _ => Err(Errno::EIO),
         }
@@ -147,6 +172,11 @@ impl State {
 }
 
 impl Filesystem for Files {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Or one reader that is looked at slowly holds the folder, and all others wait. Linux has it since 4.7.
+        config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS).map_err(|_| io::ErrorKind::Unsupported.into())
+    }
+
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.to_owned();
         self.work(request, reply, ReplyEntry::error, async move |state, asking, reply| {
@@ -157,13 +187,12 @@ impl Filesystem for Files {
         });
     }
 
-    fn getattr(&self, request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.work(request, reply, ReplyAttr::error, async move |state, asking, reply| {
             let shown = async {
-                let (sight, node) = (state.sight(asking).await?, state.node(number)?);
-                // A directory's handle says nothing.
-                let open = handle.filter(|_| matches!(node, Node::File(_))).map(|handle| handle.0);
-                state.attributes(asking, &sight, &node, open)
+                let node = state.node(number)?;
+                let sight = state.sight_at(asking, &node, true).await?;
+                state.attributes(asking, &sight, &node)
             };
             match shown.await {
                 Ok(attributes) => reply.attr(&NOT_REMEMBERED, &attributes),
@@ -189,7 +218,8 @@ impl Filesystem for Files {
     fn readdir(&self, request: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
         self.work(request, reply, ReplyDirectory::error, async move |state, asking, mut reply| {
             let entries = async {
-                let (sight, node) = (state.sight(asking).await?, state.node(number)?);
+                let node = state.node(number)?;
+                let sight = state.sight_at(asking, &node, false).await?;
                 sight.list(&node).ok_or(if sight.holds(&node) { Errno::ENOTDIR } else { Errno::ENOENT })
             };
             let entries = match entries.await {
@@ -211,7 +241,7 @@ impl Filesystem for Files {
         }
         self.work(request, reply, ReplyOpen::error, async move |state, asking, reply| {
             match state.open(asking, number).await {
-                // Past the page cache: that knows files, and not who reads them.
+                // Past the page cache: that knows files, and not who reads them. (A private mapping goes through it all the same.)
                 Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH),
                 Err(error) => reply.error(error),
             }

@@ -32,6 +32,11 @@ impl Glances {
         (glance.until > Instant::now() && glance.pinned.holds()).then(|| Arc::clone(&glance.sight))
     }
 
+    /// What it was shown has changed.
+    pub fn forget(&self, asking: &Asking) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(asking);
+    }
+
     /// It was shown this.
     pub fn put(&self, asking: Asking, pinned: Pinned, sight: &Arc<Sight>) {
         let now = Instant::now();

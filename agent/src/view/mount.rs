@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -62,6 +62,8 @@ pub fn attach(point: &Path) -> Result<OwnedFd, Error> {
     detach(point)?;
     let unusable = |error| Error::Directory(point.to_owned(), error);
     DirBuilder::new().recursive(true).mode(0o755).create(point).map_err(unusable)?;
+    // Whatever the mask says: where nothing is mounted, everyone is to see that.
+    fs::set_permissions(point, fs::Permissions::from_mode(0o755)).map_err(unusable)?;
     if !fs::symlink_metadata(point).map_err(unusable)?.is_dir() {
         return Err(unusable(io::Error::other("it is no directory, or a symbolic link")));
     }

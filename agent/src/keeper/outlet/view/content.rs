@@ -88,11 +88,11 @@ async fn certificate(
         CertificateFile::Revoked => return Ok(keeper.issuers().crl_pem.clone().into_bytes()),
         CertificateFile::Chain | CertificateFile::Key | CertificateFile::Combined => {}
     }
-    let generation = match keeper.pins.get(peer, name) {
+    let generation = match keeper.pins.get(peer, name, file) {
         Some(pinned) if pinned.is_usable(clock::now()) => pinned,
         _ => {
             let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;
-            keeper.pins.put(peer, name, &current);
+            keeper.pins.put(peer, name, file, &current);
             current
         }
     };

@@ -22,7 +22,8 @@ use crate::view::FOLDER;
 const SUBJECT: &str = "view";
 /// Questions answered at once.
 const AT_ONCE: usize = 256;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// By then the unit of the one before has cleaned up after it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that ran so long ended for another reason than the one before.
 const HEALTHY: Duration = Duration::from_secs(60);

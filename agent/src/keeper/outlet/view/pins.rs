@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reverie_core::id::IdentityName;
+use reverie_core::view::CertificateFile;
 use reverie_sys::pidfd::PidFd;
 
 use crate::keeper::identity::store::Generation;
@@ -19,6 +20,8 @@ struct Pin {
     /// While it is alive, its number is nobody else's.
     process: PidFd,
     generation: Arc<Generation>,
+    /// What it has read of it. Who reads a file again wants what there is now.
+    read: Vec<CertificateFile>,
     until: Instant,
 }
 
@@ -33,16 +36,20 @@ impl std::fmt::Debug for Pins {
 }
 
 impl Pins {
-    /// What the process began to read a moment ago.
-    pub(super) fn get(&self, peer: &Peer, identity: &IdentityName) -> Option<Arc<Generation>> {
-        let pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pin = pins.get(&(peer.caller.pid, identity.clone()))?;
+    /// What the process began to read a moment ago, if this file is its next of it.
+    pub(super) fn get(&self, peer: &Peer, identity: &IdentityName, file: CertificateFile) -> Option<Arc<Generation>> {
+        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pin = pins.get_mut(&(peer.caller.pid, identity.clone()))?;
         let holds = pin.until > Instant::now() && !pin.generation.revoked && pin.process.is_alive().unwrap_or(false);
-        holds.then(|| Arc::clone(&pin.generation))
+        if !holds || pin.read.contains(&file) {
+            return None;
+        }
+        pin.read.push(file);
+        Some(Arc::clone(&pin.generation))
     }
 
     /// It begins to read this one.
-    pub(super) fn put(&self, peer: &Peer, identity: &IdentityName, generation: &Arc<Generation>) {
+    pub(super) fn put(&self, peer: &Peer, identity: &IdentityName, file: CertificateFile, generation: &Arc<Generation>) {
         let Some(Ok(process)) = peer.pidfd().map(PidFd::try_clone) else { return };
         let now = Instant::now();
         let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +57,7 @@ impl Pins {
             pins.retain(|_, pin| pin.until > now);
         }
         if pins.len() < MOST {
-            let pin = Pin { process, generation: Arc::clone(generation), until: now + FOR };
+            let pin = Pin { process, generation: Arc::clone(generation), read: vec![file], until: now + FOR };
             pins.insert((peer.caller.pid, identity.clone()), pin);
         }
     }
