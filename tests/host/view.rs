@@ -161,6 +161,13 @@ fn public_key(agent: &Agent, pem: &str) -> String {
     }
 }
 
+fn serial(agent: &Agent, pem: &str) -> String {
+    let file = agent.path().join("pem");
+    std::fs::write(&file, pem).unwrap();
+    let said = reverie_tests::programs::run("openssl", &["x509", "-in", &file.display().to_string(), "-noout", "-serial"]);
+    said.trim().trim_start_matches("serial=").to_lowercase()
+}
+
 #[test]
 fn a_process_that_reads_a_pair_across_a_rotation_gets_one_generation_as_root() {
     let agent = agent();
@@ -173,6 +180,24 @@ fn a_process_that_reads_a_pair_across_a_rotation_gets_one_generation_as_root() {
     assert_ne!(fresh, first, "who begins now begins with the new one");
     assert_eq!(public_key(&agent, &fresh), public_key(&agent, &new.read(&key)));
     wait_until("in a while it is the new one for all", 20, || old.read(&certificate) == fresh);
+}
+
+#[test]
+fn what_was_revoked_meanwhile_is_not_read_to_its_end_as_root() {
+    let agent = agent();
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| shown(&agent, &format!("certs/self/{name}")));
+    for rotated in [false, true] {
+        let mut reader = Reader::new(ALICE);
+        let first = reader.read(&certificate);
+        let serial = serial(&agent, &first);
+        if rotated {
+            agent.admin_post("/api/admin/rotate", &json!({ "identity": "alice" })).ok();
+        }
+        agent.admin_post("/api/admin/revoke", &json!({ "serial": serial })).ok();
+        let read = reader.read(&key);
+        assert_ne!(public_key(&agent, &first), public_key(&agent, &read), "rotated before: {rotated}");
+        assert_eq!(public_key(&agent, &reader.read(&certificate)), public_key(&agent, &read), "a whole pair, all the same");
+    }
 }
 
 fn child(parent: i32, role: &str) -> Option<i32> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::caller::{Caller, Pinning};
+use crate::certificate_file::CertificateFile;
 use crate::id::{IdentityName, SecretName};
 
 /// Bytes of unit and credential together that fit into an address (107 bytes: a NUL, 16 hexadecimal digits, `/unit/`, `/`).
@@ -58,34 +59,18 @@ impl<'a> Address<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// `IDENTITY.crt`, `.key`, `.ca` or `.pem`.
-    Identity(IdentityName, Part),
+    Identity(IdentityName, CertificateFile),
     /// `secret.NAME`. An identity whose name begins so cannot be had as a credential.
     Secret(SecretName),
 }
 
-/// Which part of an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Leaf and intermediate.
-    Chain,
-    /// Private key.
-    Key,
-    /// The roots to trust.
-    Roots,
-    /// Chain and key.
-    Combined,
-}
-
-impl Part {
-    /// All of them, with what ends the credential's name.
-    pub const ALL: [(Self, &'static str); 4] =
-        [(Self::Chain, ".crt"), (Self::Key, ".key"), (Self::Roots, ".ca"), (Self::Combined, ".pem")];
-
-    /// True if the private key is in it.
-    pub fn holds_key(self) -> bool {
-        matches!(self, Self::Key | Self::Combined)
-    }
-}
+/// The files of an identity that are credentials too, with what ends the credential's name.
+const ENDINGS: [(CertificateFile, &str); 4] = [
+    (CertificateFile::Chain, ".crt"),
+    (CertificateFile::Key, ".key"),
+    (CertificateFile::Ca, ".ca"),
+    (CertificateFile::Combined, ".pem"),
+];
 
 /// A credential that there is not, whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,8 +83,8 @@ impl FromStr for Wanted {
         if let Some(name) = id.strip_prefix("secret.") {
             return name.parse().map(Self::Secret).map_err(|_| NoCredential);
         }
-        let named = |(part, end): (Part, &str)| Some(Self::Identity(id.strip_suffix(end)?.parse().ok()?, part));
-        Part::ALL.into_iter().find_map(named).ok_or(NoCredential)
+        let named = |(file, end): (CertificateFile, &str)| Some(Self::Identity(id.strip_suffix(end)?.parse().ok()?, file));
+        ENDINGS.into_iter().find_map(named).ok_or(NoCredential)
     }
 }
 
@@ -107,8 +92,8 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret(name) => write!(f, "secret.{name}"),
-            Self::Identity(name, part) => {
-                let end = Part::ALL.iter().find(|(known, _)| known == part).map_or("", |(_, end)| end);
+            Self::Identity(name, file) => {
+                let end = ENDINGS.iter().find(|(known, _)| known == file).map_or("", |(_, end)| end);
                 write!(f, "{name}{end}")
             }
         }
@@ -203,9 +188,9 @@ mod tests {
 
     #[test]
     fn a_credentials_name_says_one_thing() {
-        let identity = |name: &str, part| Ok(Wanted::Identity(name.parse().unwrap(), part));
-        assert_eq!("web.key".parse(), identity("web", Part::Key));
-        assert_eq!("a.crt.pem".parse(), identity("a.crt", Part::Combined));
+        let identity = |name: &str, file| Ok(Wanted::Identity(name.parse().unwrap(), file));
+        assert_eq!("web.key".parse(), identity("web", CertificateFile::Key));
+        assert_eq!("a.crt.pem".parse(), identity("a.crt", CertificateFile::Combined));
         assert_eq!("secret.db".parse(), Ok(Wanted::Secret("db".parse().unwrap())));
         // And not the key of an identity `secret.db`.
         assert_eq!("secret.db.key".parse(), Ok(Wanted::Secret("db.key".parse().unwrap())));

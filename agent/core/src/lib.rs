@@ -9,6 +9,7 @@
 //! | [`moment`] | points in time and lengths of time, as the operator writes them |
 //! | [`clock`] | whether the wall clock ran or was set |
 //! | [`caller`] | what is known of a local process, and how its systemd unit is read from a cgroup path |
+//! | [`certificate_file`] | the files of an identity, by whichever way they are handed out |
 //! | [`credential`] | what systemd asks for on behalf of a unit, and when it is believed |
 //! | [`rule`] | who may have which identity: selectors, the judge, the explanation |
 //! | [`config`] | the configuration file: strict parsing, merging of drop-ins |
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod ca;
 pub mod caller;
 pub mod capability;
+pub mod certificate_file;
 pub mod clock;
 pub mod config;
 pub mod credential;

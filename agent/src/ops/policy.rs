@@ -41,6 +41,13 @@ pub struct PolicySecret {
     pub files: Option<Ownership>,
 }
 
+impl PolicySecret {
+    /// True if a holder of one of these identities may read it.
+    pub fn is_readable_by(&self, own: &[&Rule]) -> bool {
+        own.iter().any(|rule| self.declared.allow.contains(&rule.name))
+    }
+}
+
 /// The configuration in force.
 #[derive(Debug)]
 pub struct Policy {

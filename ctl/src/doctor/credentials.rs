@@ -1,14 +1,15 @@
 //! Names that the service manager cannot ask for: its address has room for so many bytes (systemd.exec(5), `LoadCredential=`).
 
+use reverie_core::certificate_file::CertificateFile;
 use reverie_core::config::{Config, Identity};
-use reverie_core::credential::{MAX_NAMES, Part, Wanted};
+use reverie_core::credential::{MAX_NAMES, Wanted};
 
 /// Credentials of declared units that do not fit, each with where the identity is declared.
 pub(super) fn unaskable(config: &Config) -> Vec<String> {
     let mut found = vec![];
     for Identity { name, matches, declared_at, .. } in &config.identities {
         let Some(unit) = &matches.unit else { continue };
-        let own = Wanted::Identity(name.clone(), Part::Key).to_string();
+        let own = Wanted::Identity(name.clone(), CertificateFile::Key).to_string();
         if own.starts_with("secret.") {
             found.push(format!("{own} ({declared_at}): that is the name of a secret"));
         }

@@ -35,6 +35,11 @@ impl Authority {
         own_before || self.membership.distrusted.contains(&intermediate.fingerprint)
     }
 
+    /// True if what that intermediate of ours signed counts no more.
+    pub fn is_revoked(&self, issuer: &str) -> bool {
+        self.intermediates.iter().any(|known| known.revoked && known.fingerprint == issuer)
+    }
+
     /// True if leaves under that issuer are to be replaced: it is set aside, or gone. Only where another one signs.
     pub fn is_superseded(&self, issuer: &str) -> bool {
         match self.intermediates.iter().find(|known| known.fingerprint == issuer) {

@@ -31,10 +31,9 @@ async fn mark(keeper: &Keeper) -> bool {
     let record = &issuers.stored.record;
     // Where nothing else signs, what there is stays.
     let signing = ca::issuing_intermediate(record, now).map(|known| &known.fingerprint);
-    let ended = |name: &str| record.intermediates.iter().any(|known| known.revoked && known.fingerprint == name);
+    keeper.store.mark_revoked(|known| revoked.contains(&known.serial) || record.is_revoked(&known.issuer));
     for generation in keeper.store.all() {
-        if revoked.contains(&generation.serial) || ended(&generation.issuer) {
-            keeper.store.mark_revoked(&generation);
+        if generation.revoked {
             keeper.schedule.ask_again(&generation.identity, now);
         } else if record.is_superseded(&generation.issuer) && signing.is_some_and(|signing| *signing != generation.issuer) {
             keeper.store.mark_superseded(&generation);

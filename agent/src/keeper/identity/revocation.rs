@@ -16,6 +16,7 @@ use super::issuers::{Issuers, StoredAuthority};
 use super::lifecycle::{self, LifecycleError};
 use super::lists::{self, MAX_REVOKED};
 use super::replacement;
+use super::store::Generation;
 use crate::keeper::state::{CertificateKind, Change, IssuedRecord, StateError, Write};
 use crate::keeper::{Keeper, clock};
 
@@ -62,6 +63,13 @@ fn incomplete(done: usize, asked: usize, listed: bool, why: &str) -> String {
         false => "no revocation list names them yet; the agent goes on trying to sign it",
     };
     format!("{done} of {asked} certificates were recorded as revoked, and {lists}: {why}")
+}
+
+/// True if this generation, which need not be the current one, counts no more, or if that cannot be told.
+pub fn is_revoked(keeper: &Keeper, generation: &Generation) -> bool {
+    let on_record = keeper.state.issued(generation.serial);
+    on_record.map_or(true, |known| known.is_none_or(|known| known.revoked_at.is_some()))
+        || keeper.issuers().stored.record.is_revoked(&generation.issuer)
 }
 
 /// Every leaf of an identity that is in force.
@@ -251,6 +259,10 @@ async fn enter(
         if let Err(fault) = made {
             return (done, Some(fault));
         }
+        // From here on nobody is handed one, whatever else takes its time.
+        let (serials, issuers): (BTreeSet<Serial>, _) = (some.iter().map(|known| known.serial).collect(), keeper.issuers());
+        let record = &issuers.stored.record;
+        keeper.store.mark_revoked(|known| serials.contains(&known.serial) || record.is_revoked(&known.issuer));
         done += some.len();
     }
     (done, None)

@@ -120,11 +120,11 @@ impl Store {
         generation
     }
 
-    /// `generation` is revoked, if it is the current one still. Nobody is told: what they get next says it.
-    pub fn mark_revoked(&self, generation: &Generation) {
+    /// Those of the current ones are revoked. Nobody is told: what they get next says it.
+    pub fn mark_revoked(&self, is_revoked: impl Fn(&Generation) -> bool) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = current.get_mut(&generation.identity).filter(|kept| kept.serial == generation.serial) {
-            *kept = Arc::new(Generation { revoked: true, ..generation.clone() });
+        for kept in current.values_mut().filter(|kept| !kept.revoked && is_revoked(kept)) {
+            *kept = Arc::new(Generation { revoked: true, ..Generation::clone(kept) });
         }
     }
 
@@ -148,31 +148,39 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_due_is_handed_out_until_it_ends_and_what_is_revoked_is_not() {
+    /// From 100 to 200, due at 150.
+    pub fn generation(number: u64) -> Arc<Generation> {
         let at = Moment::from_secs;
-        let store = Store::default();
-        let kept = store.publish(Generation {
+        Arc::new(Generation {
             identity: "web".parse().unwrap(),
             spiffe_id: "spiffe://example.org/svc/web".parse().unwrap(),
             serial: Serial::from_random([7; 16]),
             validity: Validity { not_before: at(100), not_after: at(200) },
             renew_at: at(150),
-            number: 1,
+            number,
             issuer: String::new(),
             chain_pem: String::new(),
             key_pem: Zeroizing::new(String::new()),
             made_from: String::new(),
             revoked: false,
             superseded: false,
-        });
+        })
+    }
+
+    #[test]
+    fn what_is_due_is_handed_out_until_it_ends_and_what_is_revoked_is_not() {
+        let at = Moment::from_secs;
+        let store = Store::default();
+        let kept = store.publish(Generation::clone(&generation(1)));
         let seen =
             |generation: &Generation| [50, 120, 170, 250].map(|now| (generation.is_due(at(now)), generation.is_usable(at(now))));
         assert_eq!(seen(&kept), [(true, false), (false, true), (true, true), (true, false)]);
-        store.mark_revoked(&kept);
+        store.mark_revoked(|known| known.number == 2);
+        assert!(store.current(&kept.identity).unwrap().is_usable(at(120)), "another one is");
+        store.mark_revoked(|known| known.serial == kept.serial);
         assert_eq!(seen(&store.current(&kept.identity).unwrap()), [(true, false); 4]);
     }
 }

@@ -114,6 +114,12 @@ impl Peer {
         self.pidfd.as_ref()
     }
 
+    /// As if it had been attested.
+    #[cfg(test)]
+    pub fn fake(caller: Caller, pidfd: PidFd) -> Self {
+        Self { caller, pidfd: Some(pidfd) }
+    }
+
     /// It still runs the file it ran when it connected; asked where a rule looks at that file.
     pub async fn check_executable(&self, keeper: &Keeper) -> Result<(), Failure> {
         let (Some(pidfd), Some(exe)) = (&self.pidfd, &self.caller.exe) else { return Ok(()) };

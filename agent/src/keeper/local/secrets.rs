@@ -15,7 +15,7 @@ use crate::keeper::state::Change;
 pub(super) async fn list(call: &Call<'_>) -> Answer {
     let policy = call.keeper.policy();
     let own = judged(call.keeper, call.peer, &policy).await?;
-    let readable = policy.secrets.values().filter(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
+    let readable = policy.secrets.values().filter(|secret| secret.is_readable_by(&own));
     Reply::json(&SecretNames { secrets: readable.map(|secret| secret.declared.name.to_string()).collect() })
 }
 
@@ -27,8 +27,7 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
     let name: SecretName = call.name.parse().map_err(|_| refused())?;
     let policy = call.keeper.policy();
     let own = judged(call.keeper, call.peer, &policy).await?;
-    let allowed =
-        policy.secrets.get(&name).is_some_and(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
+    let allowed = policy.secrets.get(&name).is_some_and(|secret| secret.is_readable_by(&own));
     let actor = match allowed {
         true => call.actor(),
         false => call.granted(&Grant::new("secret", "read", &name))?.ok_or_else(refused)?,

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use reverie_core::certificate_file::CertificateFile;
 use reverie_core::config::Identity;
 use reverie_core::ipc::warden::{File, Publication, Reply, Request, Target, TargetKind};
 
+use super::content::render;
 use super::{der, pkcs12};
 use crate::keeper::Keeper;
 use crate::keeper::identity::issuers::Issuers;
@@ -34,19 +36,12 @@ pub async fn publish(
     generation: &Generation,
     issuers: &Issuers,
 ) -> Result<bool, FilesError> {
-    let file = |name: &str, mode: u32, content: &str| {
-        let content = content.as_bytes().to_vec();
-        File { name: name.to_owned(), mode, content, made_from: None }
+    let file = |file: CertificateFile| {
+        let mode = if file.is_private() { owner.mode } else { 0o444 };
+        let content = std::mem::take(&mut *render(generation, issuers, file));
+        File { name: file.name().to_owned(), mode, content, made_from: None }
     };
-    let combined = zeroize::Zeroizing::new(format!("{}{}", generation.chain_pem, generation.key_pem.as_str()));
-    let mut files = vec![
-        file("tls.crt", 0o444, &generation.chain_pem),
-        file("tls.key", owner.mode, &generation.key_pem),
-        file("combined.pem", owner.mode, &combined),
-        file("ca.crt", 0o444, &issuers.bundle_pem),
-        file("bundle.pem", 0o444, &issuers.bundle_pem),
-        file("crl.pem", 0o444, &issuers.crl_pem),
-    ];
+    let mut files: Vec<File> = CertificateFile::ALL.into_iter().map(file).collect();
     if let Some(rule) = &identity.files {
         if rule.der {
             files.extend(der::files(owner.mode, generation, issuers)?);

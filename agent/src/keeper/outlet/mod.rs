@@ -1,7 +1,11 @@
 //! Outlets: each renders the same generation, none decides.
 
+mod content;
 pub mod credentials;
 mod der;
 pub mod files;
+mod pins;
 mod pkcs12;
 pub mod view;
+
+pub use pins::Pins;

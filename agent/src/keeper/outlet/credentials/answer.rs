@@ -1,23 +1,26 @@
 //! What a unit gets, or why it does not.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use reverie_core::api::{Code, Problem};
-use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::audit::{Kind, Subject};
 use reverie_core::caller::Caller;
-use reverie_core::credential::{Address, Disbelief, Part, Wanted, believe};
+use reverie_core::certificate_file::CertificateFile;
+use reverie_core::credential::{Address, Disbelief, Wanted, believe};
 use reverie_core::id::{IdentityName, SecretName};
 use reverie_core::rule::Refusal;
 use zeroize::Zeroizing;
 
+use crate::keeper::Keeper;
 use crate::keeper::identity::issuance::subject;
-use crate::keeper::identity::rotation;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
-use crate::keeper::state::Change;
-use crate::keeper::{Keeper, clock};
+use crate::keeper::outlet::content::{record, render, shared};
+use crate::keeper::outlet::pins;
 use crate::ops::policy::Policy;
+
+/// In the audit log.
+const HOW: &str = "as a credential";
 
 type Content = Result<Zeroizing<Vec<u8>>, Failure>;
 
@@ -32,7 +35,7 @@ pub(super) async fn answer(keeper: &Arc<Keeper>, peer: &Peer, address: &Address<
     peer.check_alive()?;
     let policy = keeper.policy();
     match wanted {
-        Wanted::Identity(name, part) => identity(keeper, &policy, peer, &name, part).await,
+        Wanted::Identity(name, file) => identity(keeper, &policy, peer, &name, file).await,
         Wanted::Secret(name) => secret(keeper, &policy, &peer.caller, &name).await,
     }
 }
@@ -65,26 +68,20 @@ fn permitted(policy: &Policy, caller: &Caller, name: &IdentityName) -> Result<()
     })
 }
 
-async fn identity(keeper: &Arc<Keeper>, policy: &Policy, peer: &Peer, name: &IdentityName, part: Part) -> Content {
+async fn identity(keeper: &Arc<Keeper>, policy: &Policy, peer: &Peer, name: &IdentityName, file: CertificateFile) -> Content {
     permitted(policy, &peer.caller, name)?;
-    if part == Part::Roots {
-        return Ok(Zeroizing::new(keeper.issuers().bundle_pem.as_bytes().to_vec()));
+    if file.is_shared() {
+        return Ok(Zeroizing::new(shared(&keeper.issuers(), file).to_vec()));
     }
-    let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;
-    let generation = keeper.pinned.take(peer.caller.pid, current, Instant::now());
-    if part.holds_key()
+    let generation = pins::generation(keeper, peer, name, file).await?;
+    if file.is_private()
         && let Some(identity) = policy.identities.get(name)
     {
         let serial = Some(generation.serial.to_string());
-        record(keeper, &peer.caller, Kind::CertificateRead, Subject { serial, ..subject(&identity.declared) }).await?;
+        let subject = Subject { serial, ..subject(&identity.declared) };
+        record(keeper, &peer.caller, Kind::CertificateRead, subject, HOW).await?;
     }
-    let (chain, key) = (generation.chain_pem.as_bytes(), generation.key_pem.as_bytes());
-    Ok(Zeroizing::new(match part {
-        Part::Chain => chain.to_vec(),
-        Part::Key => key.to_vec(),
-        Part::Roots => vec![],
-        Part::Combined => [chain, key].concat(),
-    }))
+    Ok(render(&generation, &keeper.issuers(), file))
 }
 
 async fn secret(keeper: &Keeper, policy: &Policy, caller: &Caller, name: &SecretName) -> Content {
@@ -102,13 +99,6 @@ async fn secret(keeper: &Keeper, policy: &Policy, caller: &Caller, name: &Secret
         Problem::new(Code::NotFound, format!("the secret {:?} has no value yet", name.as_str()))
             .advise(format!("give it one: agentctl secret seal {name}"))
     })?;
-    record(keeper, caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }).await?;
+    record(keeper, caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }, HOW).await?;
     Ok(stored.value)
-}
-
-async fn record(keeper: &Keeper, caller: &Caller, kind: Kind, subject: Subject) -> Result<(), Failure> {
-    let reason = Some("as a credential".to_owned());
-    let event = Event { time: clock::now(), kind, outcome: Outcome::Done, actor: Actor::from(caller), subject, reason };
-    keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
-    Ok(())
 }

@@ -5,7 +5,6 @@
 //! 243/CREDENTIALS; nobody is sent away with nothing.
 
 mod answer;
-mod pinned;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -19,8 +18,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
-
-pub use pinned::Pinned;
 
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;

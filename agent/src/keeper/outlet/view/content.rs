@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use reverie_core::api::{Code, Problem};
-use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
+use reverie_core::audit::{Kind, Subject};
+use reverie_core::certificate_file::CertificateFile;
 use reverie_core::id::{IdentityName, SecretName};
 use reverie_core::ipc::view::Reply;
 use reverie_core::rule::Rule;
-use reverie_core::view::{CertificateFile, SeenIdentity, SeenSecret, Sight, ViewedFile};
+use reverie_core::view::{SeenIdentity, SeenSecret, Sight, ViewedFile};
 
 use crate::keeper::identity::issuance::subject;
 use crate::keeper::identity::issuers::Issuers;
-use crate::keeper::identity::rotation;
-use crate::keeper::identity::store::Generation;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::identities::judged;
 use crate::keeper::local::peer::Peer;
-use crate::keeper::state::Change;
+use crate::keeper::outlet::content::{record, render, shared};
+use crate::keeper::outlet::pins;
 use crate::keeper::{Keeper, clock};
 use crate::ops::policy::Policy;
+
+/// In the audit log.
+const HOW: &str = "by the file view";
 
 /// What does not exist for a reader.
 pub(super) fn nothing(what: &str) -> Failure {
@@ -37,7 +40,7 @@ pub(super) async fn look(keeper: &Arc<Keeper>, peer: &Peer) -> Result<Sight, Fai
     let issuers = keeper.issuers();
     let identities = own.iter().map(|rule| SeenIdentity { name: rule.name.clone(), sizes: sizes(keeper, rule, &issuers) });
     let mut sight = Sight { identities: identities.collect(), secrets: vec![] };
-    for secret in policy.secrets.values().filter(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name))) {
+    for secret in policy.secrets.values().filter(|secret| secret.is_readable_by(&own)) {
         if let Some(stored) = keeper.secrets.read(&keeper.state, &secret.declared.name)? {
             sight.secrets.push(SeenSecret { name: secret.declared.name.clone(), size: stored.value.len() as u64 });
         }
@@ -53,8 +56,7 @@ fn sizes(keeper: &Keeper, rule: &Rule, issuers: &Issuers) -> [u64; CertificateFi
             CertificateFile::Chain => chain,
             CertificateFile::Key => key,
             CertificateFile::Combined => chain + key,
-            CertificateFile::Ca | CertificateFile::Bundle => issuers.bundle_pem.len(),
-            CertificateFile::Revoked => issuers.crl_pem.len(),
+            CertificateFile::Ca | CertificateFile::Bundle | CertificateFile::Revoked => shared(issuers, file).len(),
         };
         size as u64
     })
@@ -83,32 +85,15 @@ async fn certificate(
 ) -> Result<Vec<u8>, Failure> {
     let identity = policy.identities.get(name).filter(|_| own.iter().any(|rule| rule.name == *name));
     let identity = &identity.ok_or_else(|| nothing("no such identity for this process"))?.declared;
-    match file {
-        CertificateFile::Ca | CertificateFile::Bundle => return Ok(keeper.issuers().bundle_pem.clone().into_bytes()),
-        CertificateFile::Revoked => return Ok(keeper.issuers().crl_pem.clone().into_bytes()),
-        CertificateFile::Chain | CertificateFile::Key | CertificateFile::Combined => {}
+    if file.is_shared() {
+        return Ok(shared(&keeper.issuers(), file).to_vec());
     }
-    let generation = match keeper.pins.get(peer, name, file) {
-        Some(pinned) if pinned.is_usable(clock::now()) => pinned,
-        _ => {
-            let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;
-            keeper.pins.put(peer, name, file, &current);
-            current
-        }
-    };
+    let generation = pins::generation(keeper, peer, name, file).await?;
     if file.is_private() {
         let subject = Subject { serial: Some(generation.serial.to_string()), ..subject(identity) };
-        record(keeper, peer, Kind::CertificateRead, subject).await?;
+        record(keeper, &peer.caller, Kind::CertificateRead, subject, HOW).await?;
     }
-    Ok(render(&generation, file))
-}
-
-fn render(generation: &Generation, file: CertificateFile) -> Vec<u8> {
-    match file {
-        CertificateFile::Key => generation.key_pem.as_bytes().to_vec(),
-        CertificateFile::Combined => [generation.chain_pem.as_bytes(), generation.key_pem.as_bytes()].concat(),
-        _ => generation.chain_pem.clone().into_bytes(),
-    }
+    Ok(std::mem::take(&mut *render(&generation, &keeper.issuers(), file)))
 }
 
 async fn secret(
@@ -118,20 +103,12 @@ async fn secret(
     own: &[&Rule],
     name: &SecretName,
 ) -> Result<Vec<u8>, Failure> {
-    let allowed =
-        policy.secrets.get(name).is_some_and(|secret| own.iter().any(|rule| secret.declared.allow.contains(&rule.name)));
+    let allowed = policy.secrets.get(name).is_some_and(|secret| secret.is_readable_by(own));
     let stored = match allowed {
         true => keeper.secrets.read(&keeper.state, name)?,
         false => None,
     };
     let stored = stored.ok_or_else(|| nothing("no such secret for this process"))?;
-    record(keeper, peer, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }).await?;
+    record(keeper, &peer.caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }, HOW).await?;
     Ok(stored.value.to_vec())
-}
-
-async fn record(keeper: &Keeper, peer: &Peer, kind: Kind, subject: Subject) -> Result<(), Failure> {
-    let reason = Some("by the file view".to_owned());
-    let event = Event { time: clock::now(), kind, outcome: Outcome::Done, actor: Actor::from(&peer.caller), subject, reason };
-    keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
-    Ok(())
 }

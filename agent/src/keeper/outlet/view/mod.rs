@@ -2,7 +2,6 @@
 
 mod content;
 mod link;
-mod pins;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use reverie_core::ipc::view::{Reader, Reply, Request};
 use reverie_sys::pidfd::PidFd;
 
 pub use link::{mounter, run};
-pub use pins::Pins;
 
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;
