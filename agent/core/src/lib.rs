@@ -17,6 +17,7 @@
 //! | [`renewal`] | when a certificate is renewed |
 //! | [`audit`] | audit events, the hash chain, and how a damaged chain is located |
 //! | [`capability`] | Biscuit tokens: operations, minting, attenuation, authorisation |
+//! | [`jwt`] | token-signing keys, what SPIFFE tokens say, and when one counts |
 //! | [`api`] | requests and answers of the local HTTP API, shared with `agentctl` |
 //! | [`view`] | what one process sees in the file view |
 //! | [`mesh`] | records that hosts agree on, envelopes, gossip rounds |
@@ -35,6 +36,7 @@ pub mod config;
 pub mod credential;
 pub mod id;
 pub mod ipc;
+pub mod jwt;
 pub mod mesh;
 pub mod moment;
 pub mod renewal;
