@@ -17,6 +17,8 @@ mod secrets;
 mod sockets;
 pub mod state;
 mod supervision;
+#[allow(dead_code, unused_imports, reason = "the Workload API asks for them")]
+mod svid;
 mod tokens;
 
 use std::os::fd::OwnedFd;
@@ -93,6 +95,9 @@ pub enum KeeperError {
     /// The authority's keys cannot be read.
     #[error(transparent)]
     Authority(#[from] lifecycle::LifecycleError),
+    /// The keys that sign tokens cannot be read.
+    #[error(transparent)]
+    TokenKeys(#[from] svid::TokenKeyError),
     /// What is stored of the mesh cannot be read.
     #[error(transparent)]
     Mesh(#[from] mesh::MeshError),
@@ -112,7 +117,7 @@ impl KeeperError {
         match self {
             Self::Config(_) | Self::Host(_) => 78,
             Self::Seal(_) => 77,
-            Self::Open(_) | Self::State(_) | Self::Row(_) | Self::Authority(_) | Self::Mesh(_) => 74,
+            Self::Open(_) | Self::State(_) | Self::Row(_) | Self::Authority(_) | Self::TokenKeys(_) | Self::Mesh(_) => 74,
             Self::Io { .. } => 73,
         }
     }
@@ -137,6 +142,7 @@ pub struct Keeper {
     told: told::AllTold,
     secrets: secrets::Secrets,
     tokens: tokens::Tokens,
+    token_keys: svid::TokenKeys,
     pins: outlet::Pins,
     roles: roles::Roles,
     rates: local::limits::Rates,
@@ -252,6 +258,9 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     if let Err(error) = lifecycle::bring_up_to_date(&keeper).await {
         keeper.alarms.raise("authority", error.to_string());
     }
+    if let Err(error) = svid::bring_up_to_date(&keeper).await {
+        tracing::warn!(%error, "no tokens can be signed yet");
+    }
     let listeners = sockets::listen(&keeper.host)?;
     let tasks = &keeper.tasks;
     tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.agent, Surface::Local));
@@ -261,6 +270,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     }
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
+    tokio::spawn(svid::run(Arc::clone(&keeper)));
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
     tokio::spawn(replacement::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
@@ -309,6 +319,7 @@ async fn assemble(
     let keeper = Arc::new(Keeper {
         mesh: mesh::Mesh::open(&state, &host, started_at).await?,
         tokens: tokens::Tokens::open(&state).await?,
+        token_keys: svid::TokenKeys::open(&state)?,
         told: told::AllTold::open(&state)?,
         host,
         main_file,

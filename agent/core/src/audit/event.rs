@@ -64,6 +64,10 @@ pub enum Kind {
     TokenMinted,
     /// A capability token was revoked.
     TokenRevoked,
+    /// A JWT-SVID or WIT-SVID was signed for a caller.
+    SvidTokenIssued,
+    /// A token-signing key of this host was made or forgotten.
+    TokenKeyChanged,
     /// A request was refused for another reason than the above.
     RequestDenied,
     /// This host founded a mesh.

@@ -178,6 +178,8 @@ pub struct Ca {
     pub intermediate_ttl: Span,
     /// Life of a revocation list: no shorter than the time a host must survive alone.
     pub crl_ttl: Span,
+    /// Life of a JWT-SVID or WIT-SVID, and no longer than the identity's `ttl`. 1 minute to 1 hour.
+    pub token_ttl: Span,
 }
 
 impl Default for Ca {
@@ -187,6 +189,7 @@ impl Default for Ca {
             root_overlap: Span::days(30),
             intermediate_ttl: Span::days(60),
             crl_ttl: Span::days(30),
+            token_ttl: Span::minutes(5),
         }
     }
 }

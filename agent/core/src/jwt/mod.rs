@@ -3,10 +3,12 @@
 //! The shell signs and verifies signatures; what a token may say is decided here.
 
 mod claims;
+mod jwk;
 mod keys;
 mod verdict;
 
 pub use claims::{Audience, InvalidAudience, Lifetime, MAX_AUDIENCES, SvidClaims};
+pub use jwk::{jwk, jwk_set};
 pub use keys::{KeyRecord, MAX_TOKEN_TTL, Purpose, Step, signing, steps};
 pub use verdict::{Header, Rejected, header, judge};
 

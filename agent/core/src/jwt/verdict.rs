@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(with("exp", json!(900)), Err(Rejected::Time));
         assert_eq!(with("exp", json!("soon")), Err(Rejected::Claim("exp")));
         assert_eq!(with("nbf", json!(2000)), Err(Rejected::Time));
-        for odd in ["spiffe://other.org/a", "https://example.org/a", "spiffe://example.org.evil/a", "", "spiffe://EXAMPLE.org/a"] {
+        for odd in ["spiffe://other.org/a", "https://example.org/a", "spiffe://example.org.evil/a", "", "spiffe://EXAMPLE.org/a"]
+        {
             assert_eq!(with("sub", json!(odd)), Err(Rejected::Claim("sub")), "{odd}");
         }
         for name in ["sub", "aud", "exp"] {

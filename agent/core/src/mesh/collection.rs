@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::crypto::{KemPublicKey, Kid, SigningPublicKey};
 use super::vector::Position;
 use crate::id::NodeId;
+use crate::jwt::Purpose;
 use crate::moment::Moment;
 
 pub use identity::SharedIdentity;
@@ -271,6 +272,21 @@ pub struct RevocationList {
     /// RFC 5280 §5.2.3.
     #[n(1)]
     pub number: u64,
+}
+
+/// `signing_keys/<kid>`, the kid being the name of `public_key`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TokenKey {
+    /// Verifies tokens of this host.
+    #[n(0)]
+    pub public_key: SigningPublicKey,
+    /// Which tokens.
+    #[n(1)]
+    pub purpose: Purpose,
+    /// When the last token under it has ended.
+    #[n(2)]
+    pub until: Moment,
 }
 
 /// `wrapping_keys/<version>`. The key itself is pulled, sealed to whoever asks.

@@ -1,17 +1,19 @@
-//! What this host says in the mesh of its own issuers: roots, intermediates, revocation lists, revocations. What it should say
+//! What this host says in the mesh of its own issuers: roots, intermediates, revocation lists, revocations, token keys. What it should say
 //! is worked out from what is stored, and compared with what it said; so it can be repeated, and nothing is lost to a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use reverie_core::ca::Role;
 use reverie_core::id::NodeId;
-use reverie_core::mesh::collection::{Collection, Revocation, RevocationList};
+use reverie_core::mesh::collection::{Collection, Revocation, RevocationList, TokenKey};
 use reverie_core::moment::Moment;
 
 use super::issuers::Issuers;
 use super::mesh_list::MAX_LIST;
 use super::{delegation, membership};
 use crate::keeper::state::{State, StateError};
+use crate::keeper::svid;
 
 /// Records of single revocations for one issuer. Of more, the list alone tells; `agentctl cert revoke --intermediate` is the
 /// better way then.
@@ -30,7 +32,13 @@ pub struct Spread {
 }
 
 /// Works it out. Reads the store.
-pub fn own_records(state: &State, issuers: &Issuers, node: &NodeId, now: Moment) -> Result<Spread, StateError> {
+pub fn own_records(
+    state: &State,
+    issuers: &Issuers,
+    token_keys: &[Arc<svid::TokenKey>],
+    node: &NodeId,
+    now: Moment,
+) -> Result<Spread, StateError> {
     let mut spread = Spread::default();
     let record = &issuers.stored.record;
     let signs_for_itself = record.membership.role == Role::Own;
@@ -54,6 +62,10 @@ pub fn own_records(state: &State, issuers: &Issuers, node: &NodeId, now: Moment)
             let value = Revocation { at: entry.revoked_at, not_after: entry.not_after };
             spread.put(Collection::Revocations, format!("{name}/{}", entry.serial), &value);
         }
+    }
+    for key in token_keys {
+        let (public_key, purpose, until) = (key.public_key.clone(), key.record.purpose, key.record.trusted_until());
+        spread.put(Collection::SigningKeys, key.record.kid.to_string(), &TokenKey { public_key, purpose, until });
     }
     Ok(spread)
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use reverie_core::ca::{NameConstraints, Role};
 use reverie_core::id::{NodeId, TrustDomain};
-use reverie_core::mesh::collection::{Collection, HostIntermediate, IssuingLimits, Revocation, Standing};
+use reverie_core::jwt::Purpose;
+use reverie_core::mesh::collection::{Collection, HostIntermediate, IssuingLimits, Revocation, Standing, TokenKey};
+use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 use reverie_core::mesh::view::View;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -19,6 +21,9 @@ use super::mesh_list::{MAX_LIST, MeshList, choose};
 const MAX_ROOTS_OF_ONE: usize = 8;
 /// Bytes of all lists together, as PEM: what else is published with them fits beside.
 const MAX_LISTS: usize = reverie_core::ipc::MAX_MESSAGE - (768 << 10);
+
+/// Token keys of one host that count.
+const MAX_TOKEN_KEYS_OF_ONE: usize = 32;
 
 /// A list drops what has ended by its signer's clock, which may be so far ahead of ours.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(120);
@@ -51,6 +56,17 @@ pub struct MeshIntermediate {
     pub validity: Validity,
 }
 
+/// A key that verifies tokens of a host of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshTokenKey {
+    /// Whose. Several, if somebody repeats another's: what it may sign is what any of them may.
+    pub nodes: BTreeSet<NodeId>,
+    /// The key.
+    pub public_key: SigningPublicKey,
+    /// Which tokens.
+    pub purpose: Purpose,
+}
+
 /// See above. Keys are fingerprints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MeshTrust {
@@ -66,6 +82,8 @@ pub struct MeshTrust {
     pub revoked: BTreeMap<(String, String), Revocation>,
     /// Issuers whose newest list lacks what the mesh says is revoked, and since when.
     pub lagging: BTreeMap<String, Moment>,
+    /// Keys that verify tokens of hosts that are in, by name.
+    pub token_keys: BTreeMap<Kid, MeshTokenKey>,
     /// What hosts may issue.
     pub limits: BTreeMap<NodeId, IssuingLimits>,
     /// What is wrong with what others say, for people.
@@ -83,6 +101,7 @@ impl MeshTrust {
         trust.take_intermediates(view, domain, before);
         trust.take_revocations(view);
         trust.take_lists(view, before);
+        trust.take_token_keys(view);
         trust.limits = view.hosts().filter_map(|host| Some((host.node, host.limits?))).collect();
         trust
     }
@@ -161,6 +180,22 @@ impl MeshTrust {
                 let out = view.members().get(&known.node).and_then(|member| member.evicted.as_ref());
                 let at = out.and_then(|out| i64::try_from(out.stamp.wall).ok()).map(Moment::from_millis).unwrap_or_default();
                 self.revoked.entry((known.root, serial)).or_insert(Revocation { at, not_after });
+            }
+        }
+    }
+
+    fn take_token_keys(&mut self, view: &View<'_>) {
+        let mut counts: BTreeMap<&NodeId, usize> = BTreeMap::new();
+        for (node, TokenKey { public_key, purpose, until }) in view.token_keys() {
+            let count = counts.entry(node).or_default();
+            if until.after(CLOCKS_DIFFER) <= self.at || *count >= MAX_TOKEN_KEYS_OF_ONE {
+                continue;
+            }
+            *count += 1;
+            let (kid, nodes) = (public_key.kid(), BTreeSet::new());
+            let known = self.token_keys.entry(kid).or_insert(MeshTokenKey { nodes, public_key, purpose });
+            if known.purpose == purpose {
+                known.nodes.insert(node.clone());
             }
         }
     }

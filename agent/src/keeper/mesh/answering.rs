@@ -8,7 +8,7 @@ use std::time::Duration;
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
 use reverie_core::id::NodeId;
 use reverie_core::ipc::net::{Page, PeerState, Reply, Request, Stats, TaskKind};
-use reverie_core::mesh::collection::Collection;
+use reverie_core::jwt::Purpose;
 use reverie_core::mesh::view::View;
 
 use super::merging::{self, Handed};
@@ -157,19 +157,17 @@ fn heard_of_peers(keeper: &Keeper, peers: Vec<PeerState>) {
 
 fn stats(keeper: &Keeper) -> Stats {
     let mesh = &keeper.mesh;
-    let node = keeper.host.node_id.as_str();
     let seen = mesh.look(|view| {
         let counts = view.counts().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-        let signing = view.entries(Collection::SigningKeys).find(|value| value.author.as_str() == node);
         let host = view.host(&keeper.host.node_id);
         let keys = host.filter(|host| host.standing.is_some()).and_then(|host| host.keys.into_iter().next());
-        (counts, signing.map(|value| value.key.to_owned()), keys)
+        (counts, keys)
     });
-    let (counts, active_signing_kid, key) = seen.unwrap_or_default();
+    let (counts, key) = seen.unwrap_or_default();
     Stats {
         crdt_generation: mesh.merged.load(Ordering::Relaxed),
         counts,
-        active_signing_kid,
+        active_signing_kid: keeper.token_keys.signing(Purpose::JwtSvid, clock::now()).map(|key| key.record.kid.to_string()),
         kem_enrolled: key.as_ref().is_some_and(|key| key.kem_key.is_some()),
         gossip_signing_enrolled: key.is_some(),
         persist_errors: mesh.persist_errors.load(Ordering::Relaxed),

@@ -33,7 +33,7 @@ pub async fn init(keeper: &Arc<Keeper>, request: InitRequest, actor: Actor) -> R
         issuing::leave(keeper, actor.clone()).await?;
     }
     let now = clock::now();
-    let issued = spread::own_records(&keeper.state, &keeper.issuers(), &keeper.host.node_id, now)?;
+    let issued = spread::own_records(&keeper.state, &keeper.issuers(), &keeper.token_keys.current(), &keeper.host.node_id, now)?;
     if !issued.said.keys().any(|(collection, _)| *collection == Collection::Bundles) {
         let advice = "agentctl status shows what is wrong with the certificate authority";
         return Err(Trouble::unavailable("this host has no root yet", advice));

@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// Things end, and holders of issuers fall silent, without a change of the view.
 const AT_LATEST: Duration = Duration::from_secs(5);
 /// What this host says of its issuers.
-const SUBJECTS: [Collection; 4] = [Collection::Revocations, Collection::Bundles, Collection::Intermediates, Collection::Crls];
+const SUBJECTS: [Collection; 5] =
+    [Collection::Revocations, Collection::Bundles, Collection::Intermediates, Collection::Crls, Collection::SigningKeys];
 /// Subject of the alarm that it could not be followed, or said.
 const SUBJECT: &str = "mesh, certificates";
 /// Records, and bytes of them, in one transaction.
@@ -27,11 +28,12 @@ const AT_ONCE: (usize, usize) = (256, 1 << 20);
 
 /// For as long as the agent runs.
 pub(super) async fn follow(keeper: Arc<Keeper>) {
-    let (mut views, mut issuers) = (keeper.mesh.watch(), keeper.watch_issuers());
+    let (mut views, mut issuers, mut token_keys) = (keeper.mesh.watch(), keeper.watch_issuers(), keeper.token_keys.watch());
     let mut said: Option<([u8; 16], Said)> = None;
     loop {
         views.mark_unchanged();
         issuers.mark_unchanged();
+        token_keys.mark_unchanged();
         super::room::look(&keeper);
         super::show_suspects(&keeper);
         match once(&keeper, &mut said).await {
@@ -43,6 +45,7 @@ pub(super) async fn follow(keeper: Arc<Keeper>) {
         tokio::select! {
             _ = views.changed() => {}
             changed = issuers.changed() => if changed.is_err() { return },
+            _ = token_keys.changed() => {}
             () = tokio::time::sleep(AT_LATEST) => {}
         }
     }
@@ -81,7 +84,8 @@ async fn say(keeper: &Arc<Keeper>, said: &mut Option<([u8; 16], Said)>) -> Resul
         None => keeper.mesh.look(|view| said_before(view, keeper)).unwrap_or_default(),
     };
     let (state, issuers, node) = (keeper.state.clone(), keeper.issuers(), keeper.host.node_id.clone());
-    let work = tokio::task::spawn_blocking(move || spread::own_records(&state, &issuers, &node, clock::now()));
+    let keys = keeper.token_keys.current();
+    let work = tokio::task::spawn_blocking(move || spread::own_records(&state, &issuers, &keys, &node, clock::now()));
     let spread = work.await.map_err(|_| StateError::Closed)??;
     let differences = spread.differences(&before).into_iter();
     let drafts: Vec<Draft> = differences.map(|(collection, key, value)| Draft { collection, key, value }).collect();

@@ -42,6 +42,8 @@ pub enum Table {
     Crls,
     /// Who this host is in the mesh, its keys there, and what else of the mesh is not a record.
     Mesh,
+    /// Keys that sign tokens of workloads.
+    TokenKeys,
 }
 
 impl Table {
@@ -55,6 +57,7 @@ impl Table {
             Self::Told => 6,
             Self::Crls => 7,
             Self::Mesh => 8,
+            Self::TokenKeys => 9,
         }
     }
 

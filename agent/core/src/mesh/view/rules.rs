@@ -3,7 +3,7 @@
 use crate::id::NodeId;
 use crate::mesh::collection::{
     Admission, AuditHead, BundleRoot, Collection, Eviction, HostIntermediate, HostKey, IssuingLimits, Node, Revocation,
-    RevocationList, SharedIdentity, Standing, WrappingKeyVersion, split,
+    RevocationList, SharedIdentity, Standing, TokenKey, WrappingKeyVersion, split,
 };
 use crate::mesh::join::request::are_bounded;
 use crate::mesh::members::Members;
@@ -89,6 +89,7 @@ fn says(members: &Members, author: &NodeId, fields: &Fields<'_>) -> bool {
             read::<HostIntermediate>(value).is_some_and(|intermediate| is_named(fields.key, &intermediate.certificate))
         }
         Collection::Crls => read::<RevocationList>(value).is_some(),
+        Collection::SigningKeys => read::<TokenKey>(value).is_some_and(|key| key.public_key.kid().to_string() == fields.key),
         Collection::WrappingKeys => {
             read::<WrappingKeyVersion>(value).is_some_and(|version| version.version.to_string() == fields.key)
         }

@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::id::NodeId;
-use crate::mesh::collection::{BundleRoot, Collection, HostIntermediate, RevocationList};
+use crate::mesh::collection::{BundleRoot, Collection, HostIntermediate, RevocationList, TokenKey};
 
 /// A root of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,12 @@ impl<'a> View<'a> {
             .collect();
         all.sort_by_key(|known| known.fingerprint);
         all
+    }
+
+    /// Keys that verify tokens, of the hosts that are in: tokens of a host end with its membership.
+    pub fn token_keys(&self) -> Vec<(&'a NodeId, TokenKey)> {
+        let of_those_in = self.entries(Collection::SigningKeys).filter(|value| self.members().is_in(value.author));
+        of_those_in.filter_map(|value| Some((value.author, minicbor::decode(value.bytes).ok()?))).collect()
     }
 
     /// Revocation lists, by issuer: the newest of each, also of hosts that are out.

@@ -13,6 +13,7 @@ mod members;
 mod merge;
 mod overlap;
 mod restore;
+mod tokens;
 mod view;
 mod wrapping;
 

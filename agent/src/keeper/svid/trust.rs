@@ -1,0 +1,32 @@
+//! Whose token keys count: this host's, and those of the hosts that are in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reverie_core::id::NodeId;
+use reverie_core::jwt::{self, Purpose};
+use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
+
+use crate::keeper::Keeper;
+
+/// A key, and the hosts that have it; none: this one.
+pub(super) struct Trusted {
+    pub(super) public_key: SigningPublicKey,
+    pub(super) nodes: BTreeSet<NodeId>,
+}
+
+/// Those that verify tokens of the kind.
+pub(super) fn trusted(keeper: &Keeper, purpose: Purpose) -> BTreeMap<Kid, Trusted> {
+    let issuers = keeper.issuers();
+    let others = issuers.mesh.token_keys.iter().filter(|(_, known)| known.purpose == purpose);
+    let others = others.map(|(kid, known)| (*kid, Trusted { public_key: known.public_key.clone(), nodes: known.nodes.clone() }));
+    let keys = keeper.token_keys.current();
+    let own = keys.iter().filter(|key| key.record.purpose == purpose);
+    let own = own.map(|key| (key.record.kid, Trusted { public_key: key.public_key.clone(), nodes: BTreeSet::new() }));
+    others.chain(own).collect()
+}
+
+/// The keys of this trust domain as a JWK set (RFC 7517 §5).
+pub fn jwk_set(keeper: &Keeper, purpose: Purpose) -> Vec<u8> {
+    let trusted = trusted(keeper, purpose);
+    jwt::jwk_set(trusted.values().map(|known| &known.public_key)).to_string().into_bytes()
+}
