@@ -41,6 +41,7 @@ use crate::ops::logging;
 use crate::ops::policy::Policy;
 use identity::issuers::Issuers;
 use identity::{lifecycle, pruning, replacement, rotation, schedule, store::Store, told};
+use local::listener::Socket;
 use state::{Change, Committed, OpenError, State, StateError, Table};
 use supervision::Hardening;
 
@@ -144,6 +145,7 @@ pub struct Keeper {
     tokens: tokens::Tokens,
     token_keys: svid::TokenKeys,
     pins: outlet::Pins,
+    grpc: outlet::grpc::Outlet,
     roles: roles::Roles,
     rates: local::limits::Rates,
     bodies: local::Bodies,
@@ -263,8 +265,13 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     }
     let listeners = sockets::listen(&keeper.host)?;
     let tasks = &keeper.tasks;
-    tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.agent, Surface::Local));
-    tasks.spawn(local::listener::serve(Arc::clone(&keeper), listeners.admin, Surface::Admin));
+    for (listener, socket) in [
+        (listeners.agent, Socket::Http(Surface::Local)),
+        (listeners.admin, Socket::Http(Surface::Admin)),
+        (listeners.workload, Socket::Workload),
+    ] {
+        tasks.spawn(local::listener::serve(Arc::clone(&keeper), listener, socket));
+    }
     if let Some(listener) = listeners.credentials {
         tasks.spawn(outlet::credentials::serve(Arc::clone(&keeper), listener));
     }
@@ -335,6 +342,7 @@ async fn assemble(
         turns: schedule::Turns::default(),
         secrets: secrets::Secrets::default(),
         pins: outlet::Pins::default(),
+        grpc: outlet::grpc::Outlet::default(),
         roles,
         rates: local::limits::Rates::default(),
         bodies: local::Bodies::default(),

@@ -19,6 +19,8 @@ pub struct Listeners {
     pub agent: UnixListener,
     /// For administrators.
     pub admin: UnixListener,
+    /// For SPIFFE libraries and Envoy.
+    pub workload: UnixListener,
     /// For the service manager; none for one person, whose units cannot be told apart.
     pub credentials: Option<UnixListener>,
 }
@@ -47,15 +49,16 @@ fn make(path: &Path, mode: u32) -> Result<(), KeeperError> {
     Ok(())
 }
 
-/// The sockets, by the names systemd gives them (`FileDescriptorName=agent`, `admin`, `credentials`), or bound by ourselves.
+/// The sockets, by the names systemd gives them (`FileDescriptorName=agent`, `admin`, `workload`, `credentials`), or bound by ourselves.
 pub fn listen(host: &Host) -> Result<Listeners, KeeperError> {
-    let (mut agent, mut admin, mut credentials) = (None, None, None);
+    let (mut agent, mut admin, mut workload, mut credentials) = (None, None, None, None);
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut handed = ListenFd::from_env();
     for (index, name) in names.split(':').enumerate().take(handed.len()) {
         let slot = match name {
             "agent" => &mut agent,
             "admin" => &mut admin,
+            "workload" => &mut workload,
             "credentials" => &mut credentials,
             _ => continue,
         };
@@ -64,6 +67,7 @@ pub fn listen(host: &Host) -> Result<Listeners, KeeperError> {
     Ok(Listeners {
         agent: adopt(agent, &host.agent_socket, 0o666)?,
         admin: adopt(admin, &host.admin_socket, 0o660)?,
+        workload: adopt(workload, &host.run.join("workload.sock"), 0o666)?,
         credentials: match host.scope {
             // Only root connects, to whom a mode is nothing.
             Scope::System => Some(adopt(credentials, &host.run.join("credentials.sock"), 0o600)?),

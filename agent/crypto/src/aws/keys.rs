@@ -38,8 +38,13 @@ impl SigningKey {
 
     /// PKCS #8, with the public key inside.
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, CryptoFailure> {
+        Ok(pkcs8::signing_to_der(&*self.secret()?, &self.public))
+    }
+
+    /// The private scalar, big-endian.
+    pub fn secret(&self) -> Result<Zeroizing<[u8; 32]>, CryptoFailure> {
         let secret: EcPrivateKeyBin<'_> = self.pair.private_key().as_be_bytes().map_err(|_| CryptoFailure)?;
-        Ok(pkcs8::signing_to_der(&*fixed(secret.as_ref())?, &self.public))
+        fixed(secret.as_ref())
     }
 }
 

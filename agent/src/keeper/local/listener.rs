@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +21,36 @@ use super::answer::{Failure, respond};
 use super::peer::Peer;
 use super::{call, denials};
 use crate::keeper::Keeper;
+use crate::keeper::outlet::grpc;
 use crate::ops::shares::{Share, Shares};
 
 /// A client that takes no byte of an answer for so long is cut off.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// How long open requests may take once the agent is told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+pub const DRAIN: Duration = Duration::from_secs(5);
 /// What is read ahead of a request that is not complete, in bytes. The largest head fits.
 const MAX_BUFFER: usize = 32 * 1024;
 /// Connections on the admin socket are counted apart: administrators always get through.
 const ADMIN_CONNECTIONS: u32 = 256;
+
+/// A socket for local processes, and what is spoken on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// HTTP: `agent.sock`, `admin.sock`.
+    Http(Surface),
+    /// gRPC: `workload.sock`.
+    Workload,
+}
+
+impl Socket {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http(Surface::Local) => "agent.sock",
+            Self::Http(Surface::Admin) => "admin.sock",
+            Self::Workload => "workload.sock",
+        }
+    }
+}
 
 /// Binds a socket of our own, with its mode from the first moment on.
 pub fn bind(path: &Path, mode: u32) -> std::io::Result<std::os::unix::net::UnixListener> {
@@ -57,7 +78,7 @@ pub fn bind(path: &Path, mode: u32) -> std::io::Result<std::os::unix::net::UnixL
 }
 
 /// Serves one socket until the agent stops.
-pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface) {
+pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, socket: Socket) {
     let connections = Arc::new(Shares::default());
     loop {
         let accepted = tokio::select! {
@@ -65,7 +86,7 @@ pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface
             () = keeper.stopping.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => admit(&keeper, &connections, stream, surface),
+            Ok((stream, _)) => admit(&keeper, &connections, stream, socket),
             Err(error) => {
                 // Out of descriptors, mostly: wait for some to be closed rather than spin.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -75,21 +96,24 @@ pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, surface: Surface
     }
 }
 
-fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares<u32>>, stream: UnixStream, surface: Surface) {
+fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares<u32>>, stream: UnixStream, socket: Socket) {
     let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
-    let (total, per_uid) = match surface {
-        Surface::Local => {
+    let (total, per_uid) = match socket {
+        Socket::Http(Surface::Local) | Socket::Workload => {
             let policy = keeper.policy();
             (policy.config.limits.connections, policy.config.limits.connections_per_uid)
         }
-        Surface::Admin => (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
+        Socket::Http(Surface::Admin) => (ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
     };
     let Some(counted) = connections.take(credentials.uid, 1, total, per_uid) else {
         metrics::counter!("reverie_connections_shed_total").increment(1);
-        shed(stream);
+        // Who speaks gRPC takes the end of a connection for what it is.
+        if socket != Socket::Workload {
+            shed(stream);
+        }
         return;
     };
-    keeper.tasks.spawn(serve_connection(Arc::clone(keeper), stream, surface, counted));
+    keeper.tasks.spawn(serve_connection(Arc::clone(keeper), stream, socket, counted));
 }
 
 /// Says why, without waiting for the client to read it.
@@ -104,12 +128,15 @@ fn shed(stream: UnixStream) {
     let _ = stream.try_write(text.as_bytes());
 }
 
-async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: Surface, _counted: Share<u32>) {
+async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, socket: Socket, _counted: Share<u32>) {
     let peer = match Peer::attest(&keeper, stream.as_fd()).await {
         Ok(peer) => Arc::new(peer),
         Err(failure) => {
             tracing::debug!(problem = %failure.0, "a caller could not be attested");
-            record_unattested(&keeper, &stream, surface, &failure).await;
+            record_unattested(&keeper, &stream, socket, &failure).await;
+            if socket == Socket::Workload {
+                return;
+            }
             let body = serde_json::to_string(&failure.0).unwrap_or_default();
             let status = failure.0.status;
             let text = format!(
@@ -123,6 +150,20 @@ async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: 
     let idle = keeper.policy().config.limits.idle.0;
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_STALL));
+    let stream = Box::pin(stream);
+    match socket {
+        Socket::Http(surface) => serve_http(keeper, peer, surface, stream, idle).await,
+        Socket::Workload => grpc::serve(keeper, peer, stream, idle).await,
+    }
+}
+
+async fn serve_http(
+    keeper: Arc<Keeper>,
+    peer: Arc<Peer>,
+    surface: Surface,
+    stream: Pin<Box<TimeoutStream<UnixStream>>>,
+    idle: Duration,
+) {
     let stopping = keeper.stopping.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (keeper, peer) = (Arc::clone(&keeper), Arc::clone(&peer));
@@ -130,7 +171,7 @@ async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: 
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(MAX_BUFFER).max_headers(64).half_close(true);
-    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -148,12 +189,8 @@ async fn serve_connection(keeper: Arc<Keeper>, mut stream: UnixStream, surface: 
 }
 
 /// By what is certain of whoever connected.
-async fn record_unattested(keeper: &Keeper, stream: &UnixStream, surface: Surface, failure: &Failure) {
+async fn record_unattested(keeper: &Keeper, stream: &UnixStream, socket: Socket, failure: &Failure) {
     let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
     let caller = Caller::by_credentials(credentials.pid, credentials.uid, credentials.gid, vec![]);
-    let object = match surface {
-        Surface::Local => "connection to agent.sock",
-        Surface::Admin => "connection to admin.sock",
-    };
-    denials::record(keeper, &caller, object.to_owned(), &failure.0).await;
+    denials::record(keeper, &caller, format!("connection to {}", socket.name()), &failure.0).await;
 }

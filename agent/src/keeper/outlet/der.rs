@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
 
-/// The certificates of a PEM text, in its order.
-pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, pem::PemError> {
+/// What a PEM text holds, in its order.
+pub(super) fn blocks(text: &str) -> Result<Vec<Vec<u8>>, pem::PemError> {
     Ok(pem::parse_many(text)?.into_iter().map(pem::Pem::into_contents).collect())
 }
 
@@ -19,7 +19,7 @@ pub(super) fn private_key(text: &str) -> Result<Zeroizing<Vec<u8>>, pem::PemErro
 /// `tls.der`, `intermediate.der`, `tls.key.der`, and each root as `ca-N.der`.
 pub(super) fn files(mode: u32, generation: &Generation, issuers: &Issuers) -> Result<Vec<File>, pem::PemError> {
     let file = |name: String, mode, content| File { name, mode, content, made_from: None };
-    let (chain, roots) = (certificates(&generation.chain_pem)?, certificates(&issuers.bundle_pem)?);
+    let (chain, roots) = (blocks(&generation.chain_pem)?, blocks(&issuers.bundle_pem)?);
     let names = ["tls.der", "intermediate.der"].into_iter().map(str::to_owned);
     let chain = names.zip(chain).map(|(name, der)| file(name, 0o444, der));
     let roots = roots.into_iter().enumerate().map(|(index, der)| file(format!("ca-{}.der", index + 1), 0o444, der));

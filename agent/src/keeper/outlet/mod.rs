@@ -4,6 +4,7 @@ mod content;
 pub mod credentials;
 mod der;
 pub mod files;
+pub mod grpc;
 mod pins;
 mod pkcs12;
 pub mod view;

@@ -11,7 +11,7 @@ use reverie_core::id::SecretName;
 use reverie_core::ipc::warden::File;
 use zeroize::Zeroizing;
 
-use super::der::certificates;
+use super::der;
 use crate::keeper::Keeper;
 use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
@@ -81,7 +81,7 @@ fn made_from(profile: Profile, parts: &[&[u8]]) -> Digest {
 fn render(name: &str, profile: Profile, password: &str, chain: &str, key: &str, roots: &str) -> Result<Vec<u8>, Pkcs12Error> {
     let failed = |error: p12_keystore::error::Error| Pkcs12Error::Format(error.to_string());
     let read = |text: &str| {
-        let certificates = certificates(text).map_err(|error| Pkcs12Error::Format(error.to_string()))?;
+        let certificates = der::blocks(text).map_err(|error| Pkcs12Error::Format(error.to_string()))?;
         certificates.iter().map(|der| Certificate::from_der(der).map_err(failed)).collect::<Result<Vec<_>, _>>()
     };
     let chain = read(chain)?;

@@ -1,0 +1,77 @@
+//! Roots and revocation lists as these APIs say them, rendered once for all streams.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::body::Bytes;
+use reverie_core::api::{Code, Problem};
+
+use crate::keeper::Keeper;
+use crate::keeper::identity::issuers::Issuers;
+use crate::keeper::local::answer::Failure;
+use crate::keeper::outlet::der;
+
+/// Lists that are sent in one message of the Workload API, in bytes: clients take 4 MiB, and more would keep them from their keys.
+const MAX_LISTS: usize = 2 * 1024 * 1024;
+
+/// What is trusted in one moment.
+#[derive(Debug)]
+pub(super) struct Trust {
+    /// Changes when anything of it does.
+    pub(super) digest: String,
+    /// Roots, DER, one after the other.
+    pub(super) roots: Vec<u8>,
+    /// DER; none if they are too large for a message.
+    pub(super) lists: Vec<Bytes>,
+}
+
+/// The last that was rendered.
+#[derive(Debug, Default)]
+pub(super) struct Rendered(Mutex<Option<Arc<Trust>>>);
+
+/// The trust of this moment.
+pub(super) fn now(keeper: &Keeper) -> Result<Arc<Trust>, Failure> {
+    let issuers = keeper.issuers();
+    let mut rendered = keeper.grpc.trust.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = rendered.as_ref().filter(|known| known.digest == issuers.digest) {
+        return Ok(Arc::clone(known));
+    }
+    let trust = Arc::new(render(&issuers)?);
+    *rendered = Some(Arc::clone(&trust));
+    Ok(trust)
+}
+
+fn render(issuers: &Issuers) -> Result<Trust, Failure> {
+    let unreadable = |error: pem::PemError| Problem::new(Code::Internal, format!("there is no DER of roots or lists: {error}"));
+    let roots = der::blocks(&issuers.bundle_pem).map_err(unreadable)?;
+    if roots.is_empty() {
+        return Err(Problem::new(Code::Unavailable, "there is no root yet")
+            .advise("`agentctl doctor` looks at the clock and the issuers")
+            .into());
+    }
+    let lists = der::blocks(&issuers.crl_pem).map_err(unreadable)?;
+    let fit = lists.iter().map(Vec::len).sum::<usize>() <= MAX_LISTS;
+    if !fit {
+        tracing::warn!("the revocation lists are larger than a message of the Workload API may be, and are left out of it");
+    }
+    Ok(Trust {
+        digest: issuers.digest.clone(),
+        roots: roots.concat(),
+        lists: if fit { lists.into_iter().map(Bytes::from).collect() } else { vec![] },
+    })
+}
+
+/// Roots of foreign trust domains, by their SPIFFE ID. There is no federation yet.
+pub(super) fn federated(_keeper: &Keeper) -> BTreeMap<String, Vec<u8>> {
+    BTreeMap::new()
+}
+
+/// The same by their names, PEM.
+pub(super) fn federated_pem(_keeper: &Keeper) -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+/// The SPIFFE ID of our own trust domain.
+pub(super) fn own_id(keeper: &Keeper) -> String {
+    format!("spiffe://{}", keeper.host.trust_domain)
+}
