@@ -13,6 +13,13 @@ systemctl start reverie-agent.service
 [ "$(property reverie-agent.service SubState)" = running ]
 systemctl is-active reverie-agent.service >/dev/null
 
+step "the Workload API is served on a socket of its own"
+[ "$(stat -c %a /run/reverie/workload.sock)" = 666 ]
+head -c 5 /dev/zero >/tmp/empty
+curl --silent --max-time 5 --http2-prior-knowledge --unix-socket /run/reverie/workload.sock --data-binary @/tmp/empty \
+    --header 'content-type: application/grpc' --header 'te: trailers' --dump-header - --output /dev/null \
+    http://localhost/SpiffeWorkloadAPI/FetchX509SVID | grep --quiet 'grpc-status: 3'
+
 step "keeper, warden and prober are three users; the keeper has no capability and only unix sockets"
 keeper=$(property reverie-agent.service MainPID)
 [ "$(stat -c %U "/proc/$keeper")" = reverie ]

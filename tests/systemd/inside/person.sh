@@ -11,7 +11,7 @@ name = "me"
 match = { uid = $alice }
 files = { mode = "0400" }
 TOML
-for socket in reverie-agent.socket reverie-agent-admin.socket; do
+for socket in reverie-agent.socket reverie-agent-admin.socket reverie-agent-workload.socket; do
     as alice ln -s "/usr/lib/systemd/user/$socket" /home/alice/.config/systemd/user/sockets.target.wants/
 done
 systemctl start "user@$alice.service"
@@ -20,6 +20,7 @@ ask_person="curl --silent --show-error --max-time 20 --unix-socket /run/user/$al
 refused person systemctl --user is-active reverie-agent.service
 person $ask_person/v1/identities | names_identity me
 person systemctl --user is-active reverie-agent.service >/dev/null
+[ "$(stat -c %a "/run/user/$alice/reverie/workload.sock")" = 600 ]
 eventually 10 test -s "/run/user/$alice/reverie/certs/me/tls.key"
 [ "$(stat -L -c '%U %a' "/run/user/$alice/reverie/certs/me/tls.key")" = "alice 400" ]
 
