@@ -87,6 +87,11 @@ impl Layout {
         self.config.with_file_name("agent.d")
     }
 
+    /// Where SPIFFE libraries and Envoy ask.
+    pub(crate) fn workload_socket(&self) -> PathBuf {
+        self.run.join("workload.sock")
+    }
+
     /// The command that starts, stops or reloads this agent.
     pub(crate) fn systemctl(&self, action: &str) -> String {
         match self.scope {

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) layout: Layout,
     /// The agent's answer to anyone.
     pub(crate) agent: Result<(), Failure>,
+    /// Whether somebody listens on the socket of the Workload API.
+    pub(crate) workload: Result<(), String>,
     /// The agent's answers to an administrator.
     pub(crate) status: Result<Status, Failure>,
     pub(crate) identities: Option<AllIdentities>,

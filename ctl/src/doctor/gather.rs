@@ -46,6 +46,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
         now: crate::verb::token::now(),
         version: env!("CARGO_PKG_VERSION"),
         agent,
+        workload: host::listens(&client.layout.workload_socket()),
         identities,
         audit,
         mesh,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -21,6 +22,11 @@ const UNIT_FOLDERS: &[&str] = &[
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
+
+/// Is a socket there, and does somebody take connections on it?
+pub(super) fn listens(socket: &Path) -> Result<(), String> {
+    UnixStream::connect(socket).map(drop).map_err(|error| error.to_string())
+}
 
 pub(super) fn kernel() -> Option<(u32, u32)> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;

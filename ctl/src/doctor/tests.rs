@@ -82,6 +82,7 @@ pub(super) fn sound() -> Facts {
             state: "/var/lib/reverie".into(),
         },
         agent: Ok(()),
+        workload: Ok(()),
         status: Ok(status()),
         identities: Some(identity(certificate(days(1), days(3)))),
         audit: Some(Ok(verdict(serde_json::json!([])))),
@@ -135,6 +136,12 @@ fn a_sound_host_is_found_sound() {
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
     assert_eq!(exit_code(&findings), 0);
     assert!(render(&findings).ends_with("Nothing is wrong.\n"));
+}
+
+#[test]
+fn a_workload_socket_that_nobody_serves_is_found() {
+    let facts = Facts { workload: Err("No such file or directory".into()), ..sound() };
+    assert_finds(&facts, "workload socket", Level::Warn, "reach nobody on /run/reverie/workload.sock");
 }
 
 #[test]

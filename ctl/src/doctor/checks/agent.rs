@@ -17,6 +17,19 @@ pub(super) fn is_reachable(facts: &Facts) -> Found {
     }
 }
 
+pub(super) fn serves_workloads(facts: &Facts) -> Found {
+    match (&facts.agent, &facts.workload) {
+        (Err(_), _) => skipped("not known without the agent"),
+        (Ok(()), Ok(())) => {
+            ok(format!("SPIFFE libraries and Envoy are answered on {}", facts.layout.workload_socket().display()))
+        }
+        (Ok(()), Err(why)) => warn(
+            format!("SPIFFE libraries and Envoy reach nobody on {}: {why}", facts.layout.workload_socket().display()),
+            facts.layout.systemctl("restart") + ", with reverie-agent-workload.socket enabled",
+        ),
+    }
+}
+
 pub(super) fn grants_administration(facts: &Facts) -> Found {
     match &facts.status {
         Ok(_) => ok("you are an administrator"),

@@ -14,6 +14,7 @@ type Check = fn(&Facts) -> Found;
 /// In the order they are shown: what explains the rest comes first.
 const CHECKS: &[(&str, Check)] = &[
     ("agent", agent::is_reachable),
+    ("workload socket", agent::serves_workloads),
     ("admin socket", agent::grants_administration),
     ("version", agent::has_our_version),
     ("alarms", agent::has_no_alarms),
