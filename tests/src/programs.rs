@@ -45,3 +45,9 @@ pub fn wait_until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port()
 }
+
+/// The interpreter with what the scripts here need.
+pub fn python() -> String {
+    let target = built("agentctl").parent().and_then(std::path::Path::parent).expect("target/PROFILE").join("python");
+    run(&format!("{}/python.sh", env!("CARGO_MANIFEST_DIR")), &[&target.display().to_string()]).trim().to_owned()
+}

@@ -2,7 +2,9 @@
 
 mod client;
 mod cms;
+mod envoy;
 mod gss;
+mod guides;
 mod nginx;
 mod postgres;
 mod redis;
@@ -12,3 +14,4 @@ mod server;
 mod service;
 mod topology;
 mod trust;
+mod workload;

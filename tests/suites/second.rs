@@ -8,17 +8,11 @@ use std::time::{Duration, Instant};
 use reverie_tests::agent::Agent;
 use reverie_tests::ipa::{Ipa, READER, SUFFIX};
 use reverie_tests::kdc::{Kdc, TRUSTED};
-use reverie_tests::programs::{built, free_port, run, text, wait_until};
+use reverie_tests::programs::{free_port, python, run, text, wait_until};
 use serde_json::{Value, json};
 
 fn tests() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The interpreter with what the client needs.
-fn python() -> String {
-    let target = built("agentctl").parent().and_then(Path::parent).expect("target/PROFILE").join("python");
-    run(&tests().join("python.sh").display().to_string(), &[&target.display().to_string()]).trim().to_owned()
 }
 
 /// Runs one of its scripts, which must find all as it must be.

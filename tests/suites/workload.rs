@@ -1,0 +1,214 @@
+//! The Workload API: the crate `spiffe` and PyPI's `spiffe` against a real agent.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
+use reverie_tests::agent::Agent;
+use reverie_tests::programs::{output, python, text, wait_until};
+use serde_json::json;
+use spiffe::{BundleSource, TrustDomain, WorkloadApiClient, WorkloadApiError, X509Context, X509Source};
+use tokio_stream::{Stream, StreamExt};
+
+const ALICE: &str = "46001";
+
+/// Two identities for the user who runs the test, one for another.
+fn agent() -> Agent {
+    let mut agent = Agent::new(&format!(
+        "[[identity]]\nname = \"inside\"\nhint = \"internal\"\ndns = [\"localhost\"]\nmatch = {{ uid = {uid} }}\n\
+         [[identity]]\nname = \"outside\"\nhint = \"external\"\nmatch = {{ uid = {uid} }}\n\
+         [[identity]]\nname = \"alice\"\nmatch = {{ uid = {ALICE} }}\n",
+        uid = geteuid()
+    ));
+    agent.start();
+    agent
+}
+
+fn endpoint(agent: &Agent) -> String {
+    format!("unix://{}", agent.run().join("workload.sock").display())
+}
+
+fn serial(svid: &spiffe::X509Svid) -> String {
+    let (_, certificate) = x509_parser::parse_x509_certificate(svid.leaf().as_bytes()).unwrap();
+    data_encoding::HEXLOWER.encode(certificate.raw_serial())
+}
+
+fn serials(context: &X509Context) -> Vec<String> {
+    context.svids().iter().map(|svid| serial(svid)).collect()
+}
+
+async fn next<T>(stream: &mut (impl Stream<Item = Result<T, WorkloadApiError>> + Unpin)) -> Result<T, WorkloadApiError> {
+    tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("within 20 s").expect("the stream goes on")
+}
+
+/// How many keys were handed out by this API, as the audit log says.
+fn handed(agent: &Agent) -> usize {
+    let events = agent.ctl_json_lines(&["audit", "tail", "--lines", "1000"]);
+    events.iter().filter(|event| event["event"]["reason"] == "by the Workload API").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_crate_follows_two_hinted_identities_across_rotation_and_revocation() {
+    let mut agent = agent();
+    let client = WorkloadApiClient::connect_to(endpoint(&agent)).await.unwrap();
+    let svids = client.fetch_all_x509_svids().await.unwrap();
+    let shown: Vec<_> = svids.iter().map(|svid| (svid.spiffe_id().to_string(), svid.hint().unwrap_or_default())).collect();
+    // In the order of the configuration: the default first.
+    let (inside, outside) = ("spiffe://example.org/svc/inside".to_owned(), "spiffe://example.org/svc/outside".to_owned());
+    assert_eq!(shown, [(inside, "internal"), (outside, "external")]);
+    assert_eq!(svids[0].cert_chain().len(), 2);
+    assert_eq!(handed(&agent), 2);
+
+    let mut contexts = client.stream_x509_contexts().await.unwrap();
+    let first = next(&mut contexts).await.unwrap();
+    let domain = TrustDomain::new("example.org").unwrap();
+    assert_eq!(first.bundle_set().get(&domain).unwrap().authorities().len(), 1);
+    assert_eq!(handed(&agent), 4);
+
+    agent.admin_post("/api/admin/rotate", &json!({ "identity": "outside" })).ok();
+    let second = next(&mut contexts).await.unwrap();
+    let (before, after) = (serials(&first), serials(&second));
+    assert!(before[0] == after[0] && before[1] != after[1], "{before:?} {after:?}");
+    assert_eq!(handed(&agent), 5, "only the key that is new");
+
+    // One of another user's is nothing to this stream.
+    agent.admin_post("/api/admin/rotate", &json!({ "identity": "alice" })).ok();
+    agent.admin_post("/api/admin/revoke", &json!({ "identity": "inside" })).ok();
+    // The list, and then the replacement, or both at once: a revoked one never comes.
+    let third = loop {
+        let context = next(&mut contexts).await.unwrap();
+        if serials(&context)[0] != after[0] {
+            break context;
+        }
+    };
+    assert_eq!(serials(&third)[1], after[1]);
+    assert_eq!(handed(&agent), 6);
+    let metrics = agent.admin_get("/metrics").text();
+    assert!(metrics.contains("reverie_streams_open{call=\"FetchX509SVID\"} 1"), "{metrics}");
+
+    // Trust alone: a new root.
+    let mut bundles = client.stream_x509_bundles().await.unwrap();
+    assert_eq!(next(&mut bundles).await.unwrap().get(&domain).unwrap().authorities().len(), 1);
+    agent.admin_post("/api/admin/ca/rotate", &json!({ "issuer": "root" })).ok();
+    while next(&mut bundles).await.unwrap().get(&domain).unwrap().authorities().len() != 2 {}
+
+    // Who may have nothing any more is told so, and the stream ends.
+    agent.configure("[[identity]]\nname = \"inside\"\nmatch = { uid = 46009 }\n");
+    agent.reload();
+    let refused = loop {
+        if let Err(error) = next(&mut contexts).await {
+            break error;
+        }
+    };
+    assert!(matches!(refused, WorkloadApiError::NoIdentityIssued), "{refused}");
+    agent.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_crate_has_tokens_signed_verified_and_refused() {
+    let agent = agent();
+    let client = WorkloadApiClient::connect_to(endpoint(&agent)).await.unwrap();
+    let all = client.fetch_all_jwt_svids(["db", "cache"], None).await.unwrap();
+    let shown: Vec<_> = all.iter().map(|svid| (svid.spiffe_id().path().to_owned(), svid.hint().unwrap_or_default())).collect();
+    assert_eq!(shown, [("/svc/inside".into(), "internal"), ("/svc/outside".into(), "external")]);
+
+    let token = all[0].token().to_owned();
+    let validated = client.validate_jwt_token("db", &token).await.unwrap();
+    assert_eq!(validated.spiffe_id().to_string(), "spiffe://example.org/svc/inside");
+    // By the library itself, with the bundle that it was given.
+    let bundles = client.fetch_jwt_bundles().await.unwrap();
+    let domain = TrustDomain::new("example.org").unwrap();
+    assert!(bundles.bundle_for_trust_domain(&domain).unwrap().is_some());
+    spiffe::JwtSvid::parse_and_validate(&token, &bundles, &["cache"]).unwrap();
+
+    let forged = format!("{}A{}", &token[..token.len() - 10], &token[token.len() - 9..]);
+    for (audience, token) in [("other", &*token), ("db", &*forged), ("", &*token), ("db", "nothing")] {
+        let refused = client.validate_jwt_token(audience, token).await.unwrap_err();
+        assert!(refused.is_invalid_argument(), "{audience}: {refused}");
+    }
+    let theirs = "spiffe://example.org/svc/alice".parse().unwrap();
+    let refused = client.fetch_jwt_svid(["db"], Some(&theirs)).await.unwrap_err();
+    assert!(matches!(refused, WorkloadApiError::NoIdentityIssued), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_of_the_crate_outlives_a_restart_of_the_agent() {
+    let mut agent = agent();
+    let source = X509Source::builder().endpoint(endpoint(&agent)).build().await.unwrap();
+    let before = serial(&source.svid().unwrap());
+    agent.stop();
+    agent.start();
+    agent.admin_post("/api/admin/rotate", &json!({ "identity": "inside" })).ok();
+    let begun = Instant::now();
+    while serial(&source.svid().unwrap()) == before {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    source.shutdown().await;
+}
+
+/// One call by curl as a user: what came, headers and trailers with it.
+fn call_as(user: &str, agent: &Agent, method: &str, header: bool) -> String {
+    let directory = agent.path().display().to_string();
+    std::fs::write(agent.path().join("empty"), [0; 5]).unwrap();
+    let socket = agent.run().join("workload.sock").display().to_string();
+    let (data, url) = (format!("@{directory}/empty"), format!("http://localhost/{method}"));
+    let mut words = vec!["--reuid", user, "--regid", user, "--clear-groups", "curl", "--silent", "--max-time", "2"];
+    words.extend(["--http2-prior-knowledge", "--unix-socket", &socket, "--header", "content-type: application/grpc"]);
+    words.extend(["--header", "te: trailers", "--data-binary", &data, "--dump-header", "-", "--output", "-", &url]);
+    if header {
+        words.extend(["--header", "workload.spiffe.io: true"]);
+    }
+    text(&output("setpriv", &words))
+}
+
+#[test]
+fn each_user_sees_its_own_and_nothing_without_the_header_or_an_identity_as_root() {
+    let agent = agent();
+    let fetch = "SpiffeWorkloadAPI/FetchX509SVID";
+    let own = call_as(ALICE, &agent, fetch, true);
+    assert!(own.contains("spiffe://example.org/svc/alice") && !own.contains("/svc/inside"), "{own}");
+    let without = call_as(ALICE, &agent, fetch, false);
+    assert!(without.contains("grpc-status: 3") && !without.contains("svc/alice"), "{without}");
+    for method in [fetch, "SpiffeWorkloadAPI/FetchX509Bundles", "SpiffeWorkloadAPI/FetchJWTBundles"] {
+        let nobody = call_as("46009", &agent, method, true);
+        assert!(nobody.contains("grpc-status: 7") && nobody.contains("no%20identity%20issued"), "{nobody}");
+    }
+    let unknown = call_as(ALICE, &agent, "SpiffeWorkloadAPI/Nothing", true);
+    assert!(unknown.contains("grpc-status: 12"), "{unknown}");
+    let events = agent.ctl_json_lines(&["audit", "tail", "--lines", "100"]);
+    let denied =
+        |event: &&serde_json::Value| event["event"]["kind"] == "request-denied" && event["event"]["actor"]["uid"] == 46009;
+    assert_eq!(events.iter().filter(denied).count(), 3, "{events:?}");
+}
+
+/// Runs a script of `tests/workload`, which must find all as it must be.
+fn script(name: &str, agent: &Agent) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("workload").join(name);
+    let mut command = Command::new(python());
+    command.arg(script).arg(agent.run()).env("SPIFFE_ENDPOINT_SOCKET", endpoint(agent));
+    let done = command.output().expect("Python");
+    assert!(done.status.success(), "{name}: {}\n{}", text(&done), agent.log());
+}
+
+#[test]
+fn the_library_of_python_follows_rotation_and_revocation_and_has_tokens() {
+    script("following.py", &agent());
+}
+
+#[test]
+fn what_is_served_is_told_by_reflection_and_a_wit_svid_has_its_own_key() {
+    script("reflecting.py", &agent());
+}
+
+#[test]
+fn one_user_with_too_many_streams_hinders_nobody_else_as_root() {
+    let agent = agent();
+    let begun = Instant::now();
+    script("flooding.py", &agent);
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    wait_until("all of it is let go", 20, || {
+        !agent.admin_get("/metrics").text().lines().any(|line| line.starts_with("reverie_streams_open") && !line.ends_with(" 0"))
+    });
+}
