@@ -212,3 +212,8 @@ fn one_user_with_too_many_streams_hinders_nobody_else_as_root() {
         !agent.admin_get("/metrics").text().lines().any(|line| line.starts_with("reverie_streams_open") && !line.ends_with(" 0"))
     });
 }
+
+#[test]
+fn a_reader_that_takes_nothing_meets_no_backlog_and_is_cut_off() {
+    script("stalling.py", &agent());
+}
