@@ -217,3 +217,46 @@ fn one_user_with_too_many_streams_hinders_nobody_else_as_root() {
 fn a_reader_that_takes_nothing_meets_no_backlog_and_is_cut_off() {
     script("stalling.py", &agent());
 }
+
+/// Opens a stream, waits for its first message, and becomes another program that holds the connection open.
+const TURNCOAT: &str = r#"
+import os, socket, sys
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+def field(name, value):
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.set_inheritable(True)
+fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/SpiffeWorkloadAPI/FetchX509SVID"), (b":authority", b"x"),
+    (b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"workload.spiffe.io", b"true")]
+s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, b"".join(field(*f) for f in fields)) + frame(0, 1, 1, bytes(5)))
+got = b""
+while b"/svc/trusted" not in got:
+    got += s.recv(65536)
+os.execv("/bin/sleep", ["sleep", "60"])
+"#;
+
+#[test]
+fn a_process_that_becomes_another_program_is_sent_nothing_more_as_root() {
+    let python = std::fs::canonicalize("/usr/bin/python3").unwrap();
+    let rule = format!("uid = {ALICE}, exe = {python:?}");
+    let mut agent = Agent::new(&format!("[[identity]]\nname = \"trusted\"\nmatch = {{ {rule} }}\n"));
+    agent.start();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", ALICE, "--regid", ALICE, "--clear-groups", "--pdeathsig", "KILL"]).arg(python);
+    let mut turncoat = command.args(["-c", TURNCOAT]).arg(agent.run().join("workload.sock")).spawn().unwrap();
+    wait_until("it is another program", 20, || {
+        std::fs::read_link(format!("/proc/{}/exe", turncoat.id())).is_ok_and(|exe| exe.ends_with("sleep"))
+    });
+    assert_eq!(handed(&agent), 1);
+    agent.admin_post("/api/admin/rotate", &json!({ "identity": "trusted" })).ok();
+    wait_until("it is refused", 20, || {
+        let events = agent.ctl_json_lines(&["audit", "tail", "--lines", "100"]);
+        let refused = |event: &serde_json::Value| {
+            event["event"]["kind"] == "request-denied" && event["event"]["subject"]["object"] == "FetchX509SVID"
+        };
+        events.iter().any(refused)
+    });
+    assert_eq!(handed(&agent), 1, "the new key was not for it");
+    turncoat.kill().unwrap();
+    turncoat.wait().unwrap();
+}
