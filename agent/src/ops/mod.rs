@@ -1,9 +1,11 @@
 //! What the roles share.
 
+pub mod certificate_verify;
 pub mod channel;
 pub mod configuration;
 pub mod confinement;
 pub mod host;
 pub mod logging;
+pub mod origin;
 pub mod policy;
 pub mod shares;

@@ -7,18 +7,7 @@ use reverie_core::mesh::envelope;
 use reverie_crypto::aws::Aws;
 
 use super::Mesh;
-
-const CLIENT: &[u8] = b"TLS 1.3, client CertificateVerify";
-const SERVER: &[u8] = b"TLS 1.3, server CertificateVerify";
-
-/// RFC 8446 §4.4.3; `None` if `transcript` is no hash of a TLS 1.3 cipher suite.
-pub(super) fn certificate_verify(side: Side, transcript: &[u8]) -> Option<Vec<u8>> {
-    let context = match side {
-        Side::Client => CLIENT,
-        Side::Server => SERVER,
-    };
-    matches!(transcript.len(), 32 | 48).then(|| [&[b' '; 64][..], context, &[0], transcript].concat())
-}
+use crate::ops::certificate_verify;
 
 fn no_keys() -> Reply {
     Reply::Failed { message: "this host has no keys in a mesh".to_owned() }
@@ -26,7 +15,7 @@ fn no_keys() -> Reply {
 
 impl Mesh {
     pub(super) fn sign_handshake(&self, side: Side, transcript: &[u8]) -> Reply {
-        let Some(content) = certificate_verify(side, transcript) else {
+        let Some(content) = certificate_verify::content(side, transcript) else {
             return Reply::Failed { message: "a transcript hash has 32 or 48 bytes".to_owned() };
         };
         self.sign(&content)
@@ -55,23 +44,6 @@ impl Mesh {
         match key {
             Ok(key) if fits => Reply::ContentKey(*key),
             _ => Reply::Refused { status: 400, message: "the envelope cannot be opened".to_owned() },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_verify_is_what_rfc_8446_shows_and_nothing_else() {
-        // §4.4.3: 0x20 × 64, the context string, 0x00, the hash.
-        let content = certificate_verify(Side::Server, &[0x01; 32]).unwrap();
-        let expected = [vec![0x20; 64], b"TLS 1.3, server CertificateVerify".to_vec(), vec![0], vec![1; 32]].concat();
-        assert_eq!(content, expected);
-        assert!(certificate_verify(Side::Client, &[0; 48]).unwrap()[64..].starts_with(b"TLS 1.3, client"));
-        for length in [0, 31, 33, 47, 49, 64, 1000] {
-            assert_eq!(certificate_verify(Side::Client, &vec![0; length]), None, "{length}");
         }
     }
 }

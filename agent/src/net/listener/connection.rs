@@ -18,12 +18,13 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Doors, Origin};
+use super::Doors;
 use crate::net::counters;
 use crate::net::http::{Caller, MAX_HEAD};
 use crate::net::mesh::endpoint;
 use crate::net::mesh::known::Who;
 use crate::net::tls::ServerTls;
+use crate::ops::origin::Origin;
 use crate::ops::shares::Share;
 
 /// From the first byte to the last of a handshake, the wait for its turn included.

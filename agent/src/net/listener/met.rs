@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::Origin;
+use crate::ops::origin::Origin;
 
 /// Remembered at most. When it is full it begins anew: peers come again.
 const MAX: usize = 16_384;

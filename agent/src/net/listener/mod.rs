@@ -17,8 +17,9 @@ use tokio::task::AbortHandle;
 use super::counters;
 use super::mesh::state::Net;
 use super::tls::ServerTls;
+use crate::ops::origin::Origin;
 use crate::ops::shares::Shares;
-pub use limits::{Origin, Rates};
+pub use limits::Rates;
 pub use met::Met;
 pub use open::Open;
 

@@ -19,7 +19,8 @@ use super::rounds::Event;
 use crate::net::clock;
 use crate::net::counters::Counters;
 use crate::net::keeper::Keeper;
-use crate::net::listener::{Met, Open, Origin, Rates};
+use crate::net::listener::{Met, Open, Rates};
+use crate::ops::origin::Origin;
 use crate::ops::shares::Shares;
 
 /// Epochs begin at the wall clock; what lies so far beyond is not held against the next.

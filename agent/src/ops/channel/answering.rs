@@ -2,7 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use reverie_core::ipc::{self, Numbered, ProtocolError};
@@ -26,6 +26,26 @@ pub struct Answering<Q, R> {
     reply: PhantomData<fn(&R)>,
 }
 
+/// A reply, and a descriptor if one goes with it.
+#[derive(Debug)]
+pub struct Answer<R> {
+    body: R,
+    descriptor: Option<OwnedFd>,
+}
+
+impl<R> From<R> for Answer<R> {
+    fn from(body: R) -> Self {
+        Self { body, descriptor: None }
+    }
+}
+
+impl<R> Answer<R> {
+    /// With a descriptor beside it.
+    pub fn with(body: R, descriptor: OwnedFd) -> Self {
+        Self { body, descriptor: Some(descriptor) }
+    }
+}
+
 impl<Q: DeserializeOwned + Send + 'static, R: Serialize + Send + 'static> Answering<Q, R> {
     /// Greets the process at the other end of `socket` as the keeper, and checks that it is `role` in our version.
     pub async fn accept(socket: OwnedFd, role: &str) -> Result<Self, ChannelError> {
@@ -38,7 +58,7 @@ impl<Q: DeserializeOwned + Send + 'static, R: Serialize + Send + 'static> Answer
     pub async fn serve<H, F>(mut self, at_once: usize, answer: H) -> Result<(), ChannelError>
     where
         H: Fn(Result<Q, ProtocolError>, Vec<OwnedFd>) -> F,
-        F: Future<Output = R> + Send + 'static,
+        F: Future<Output: Into<Answer<R>> + Send> + Send + 'static,
     {
         let turns = Arc::new(Semaphore::new(at_once));
         let mut work = JoinSet::new();
@@ -62,8 +82,10 @@ impl<Q: DeserializeOwned + Send + 'static, R: Serialize + Send + 'static> Answer
             let answer = answer(ipc::decode(body), message.descriptors);
             let (socket, role) = (Arc::clone(&self.socket), self.role.clone());
             work.spawn(async move {
-                let sent = match encode(id, &answer.await) {
-                    Ok(bytes) => send(&socket, &bytes, &[]).await,
+                let answer: Answer<R> = answer.await.into();
+                let descriptors: Vec<_> = answer.descriptor.iter().map(AsFd::as_fd).collect();
+                let sent = match encode(id, &answer.body) {
+                    Ok(bytes) => send(&socket, &bytes, &descriptors).await,
                     Err(error) => Err(error),
                 };
                 // A reply that is not sent is missed at the other end by its deadline.

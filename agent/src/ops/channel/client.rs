@@ -37,7 +37,7 @@ struct Link<R> {
 }
 
 struct Pending<R> {
-    waiting: HashMap<u64, oneshot::Sender<R>>,
+    waiting: HashMap<u64, oneshot::Sender<(R, Vec<OwnedFd>)>>,
     /// Why no reply will come any more.
     closed: Option<String>,
 }
@@ -65,12 +65,22 @@ impl<Q: Serialize, R: DeserializeOwned + Send + 'static> Channel<Q, R> {
 
     /// Sends `request`, with a descriptor if it goes with one, and waits for its reply until `within` has passed.
     pub async fn call(&self, request: &Q, descriptor: Option<BorrowedFd<'_>>, within: Duration) -> Result<R, ChannelError> {
+        self.call_for(request, descriptor, within).await.map(|(reply, _)| reply)
+    }
+
+    /// The same, with the descriptors that came beside the reply.
+    pub async fn call_for(
+        &self,
+        request: &Q,
+        descriptor: Option<BorrowedFd<'_>>,
+        within: Duration,
+    ) -> Result<(R, Vec<OwnedFd>), ChannelError> {
         tokio::time::timeout(within, self.ask(request, descriptor))
             .await
             .unwrap_or_else(|_| Err(deadline(&self.link.role, within)))
     }
 
-    async fn ask(&self, request: &Q, descriptor: Option<BorrowedFd<'_>>) -> Result<R, ChannelError> {
+    async fn ask(&self, request: &Q, descriptor: Option<BorrowedFd<'_>>) -> Result<(R, Vec<OwnedFd>), ChannelError> {
         let _turn = self.turns.acquire().await.map_err(|_| self.link.closed())?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // It may hold a private key on its way to a file.
@@ -117,7 +127,7 @@ impl<R> Link<R> {
         pending.waiting.clear();
     }
 
-    fn wait_for(&self, id: u64, sender: oneshot::Sender<R>) -> Result<Waiting<'_, R>, ChannelError> {
+    fn wait_for(&self, id: u64, sender: oneshot::Sender<(R, Vec<OwnedFd>)>) -> Result<Waiting<'_, R>, ChannelError> {
         let mut pending = self.pending();
         if let Some(reason) = &pending.closed {
             return Err(closed(&self.role, reason));
@@ -135,7 +145,7 @@ impl<R: DeserializeOwned> Link<R> {
                     Ok(Numbered { id, body }) => {
                         // A reply that nobody waits for came after its deadline.
                         if let Some(sender) = self.pending().waiting.remove(&id) {
-                            let _ = sender.send(body);
+                            let _ = sender.send((body, message.descriptors));
                         }
                     }
                     Err(error) => break error.to_string(),

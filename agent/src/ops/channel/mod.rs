@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use reverie_core::ipc::ProtocolError;
 
-pub use answering::Answering;
+pub use answering::{Answer, Answering};
 pub use client::Channel;
 pub use server::{Incoming, Replies, Server};
 pub use spawn::{connect_role, spawn_role, stdin_channel};

@@ -33,7 +33,7 @@ async fn a_handshake_signature_verifies_over_nothing_but_a_certificate_verify() 
         let Reply::Signature(signature) = reply else { panic!("{reply:?}") };
         assert!(Aws.verify_der(&key, &wanted, &signature).is_err(), "a record");
         assert!(Aws.verify_der(&key, &envelope::signed_attributes(&transcript), &signature).is_err(), "an envelope");
-        let content = super::super::statements::certificate_verify(side, &transcript).unwrap();
+        let content = crate::ops::certificate_verify::content(side, &transcript).unwrap();
         Aws.verify_der(&key, &content, &signature).unwrap();
     }
     // Anything longer, that could hold a statement, is not signed at all.

@@ -8,7 +8,7 @@ use reverie_core::mesh::crypto::KemPublicKey;
 use super::super::known::{Known, KnownPeer, Who};
 use super::super::state::Net;
 use crate::net::http::{Caller, Refusal};
-use crate::net::listener::Origin;
+use crate::ops::origin::Origin;
 
 /// Strangers have a rate for each address; peers are known, and few.
 pub fn limit(net: &Net, caller: &Caller) -> Result<(), Refusal> {
