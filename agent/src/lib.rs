@@ -8,5 +8,6 @@ pub mod net;
 pub mod ops;
 pub mod prober;
 pub mod sealing;
+pub mod tunnel;
 pub mod view;
 pub mod warden;

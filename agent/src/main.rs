@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reverie_agent::keeper::{self, KeeperError};
 use reverie_agent::ops::host::Scope;
-use reverie_agent::{gss, net, ops, prober, sealing, view, warden};
+use reverie_agent::{gss, net, ops, prober, sealing, tunnel, view, warden};
 
 /// The trust agent of this host: identities, secrets and tokens for local processes.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Role {
     Prober,
     /// The mesh on the network. Speaks on its standard input.
     Net,
+    /// Tunnels: mutual TLS to other hosts. Speaks on its standard input.
+    Tunnel,
     /// Kerberos, through libkrb5. Speaks on its standard input.
     Gss,
     /// The file view. Speaks on its standard input; its device is its standard output, or handed over by systemd.
@@ -109,6 +111,10 @@ fn main() -> ExitCode {
                     _ => view::mount::run(&point),
                 };
                 report(result, |_| 70)
+            }
+            Role::Tunnel => {
+                ops::logging::start("info");
+                report(tunnel::run(), |_| 70)
             }
             Role::Net => {
                 ops::logging::start("info");

@@ -109,6 +109,10 @@ name_type!(
     SecretName, "secret name", check_file_name
 );
 name_type!(
+    /// The local name of a tunnel; also the name of its socket under `tunnels/`.
+    TunnelName, "tunnel name", check_file_name
+);
+name_type!(
     /// A SPIFFE ID (SPIFFE-ID §2): `spiffe://trust-domain/path`, at most 2048 bytes.
     SpiffeId, "SPIFFE ID", check_spiffe_id
 );

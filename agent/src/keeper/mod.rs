@@ -146,6 +146,7 @@ pub struct Keeper {
     token_keys: svid::TokenKeys,
     pins: outlet::Pins,
     grpc: outlet::grpc::Outlet,
+    tunnels: outlet::tunnel::Tunnels,
     roles: roles::Roles,
     rates: local::limits::Rates,
     bodies: local::Bodies,
@@ -284,6 +285,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(pruning::run(Arc::clone(&keeper)));
     mesh::start(&keeper).await;
     tokio::spawn(outlet::view::run(Arc::clone(&keeper), mounter));
+    tokio::spawn(outlet::tunnel::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::follow_settings(Arc::clone(&keeper)));
     supervision::notify_ready(&keeper);
     tracing::info!(node = %keeper.host.node_id, trust_domain = %keeper.host.trust_domain, "ready");
@@ -343,6 +345,7 @@ async fn assemble(
         secrets: secrets::Secrets::default(),
         pins: outlet::Pins::default(),
         grpc: outlet::grpc::Outlet::default(),
+        tunnels: outlet::tunnel::Tunnels::default(),
         roles,
         rates: local::limits::Rates::default(),
         bodies: local::Bodies::default(),

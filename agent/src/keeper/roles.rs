@@ -67,6 +67,7 @@ pub struct Roles {
     net_socket: Option<PathBuf>,
     gss_socket: Option<PathBuf>,
     view_socket: Option<PathBuf>,
+    tunnel_socket: Option<PathBuf>,
     run: PathBuf,
     exe: PathBuf,
     /// Turns for questions that may take as long as a large file is read.
@@ -87,6 +88,7 @@ impl Roles {
             net_socket: host.net_socket.clone(),
             gss_socket: host.gss_socket.clone(),
             view_socket: host.view_socket.clone(),
+            tunnel_socket: host.tunnel_socket.clone(),
             run: host.run.clone(),
             exe: std::env::current_exe()?,
             digests: Semaphore::new(DIGESTS),
@@ -155,6 +157,15 @@ impl Roles {
             None => spawn_role::<&str>(&self.exe, "net", &[]),
         };
         socket.map_err(|error| RoleError::Start { role: "net", error })
+    }
+
+    /// A new channel to the role `tunnel`, which asks, and is answered.
+    pub fn tunnel(&self) -> Result<OwnedFd, RoleError> {
+        let socket = match &self.tunnel_socket {
+            Some(path) => connect_role(path),
+            None => spawn_role::<&str>(&self.exe, "tunnel", &[]),
+        };
+        socket.map_err(|error| RoleError::Start { role: "tunnel", error })
     }
 
     /// A new channel to the role `view`, which asks, and is answered. Without the packaged unit `mounter` starts it.

@@ -42,6 +42,8 @@ pub struct Host {
     pub net_socket: Option<PathBuf>,
     /// Where the packaged role `gss` listens.
     pub gss_socket: Option<PathBuf>,
+    /// Where systemd starts the role `tunnel`; `None`: the keeper starts its own.
+    pub tunnel_socket: Option<PathBuf>,
     /// Where systemd starts the role `view`; `None`: the keeper starts one, if it may mount.
     pub view_socket: Option<PathBuf>,
 }
@@ -124,6 +126,7 @@ impl Host {
             prober_socket: given(&paths.prober_socket).or_else(|| scope.role_socket("prober")),
             net_socket: given(&paths.net_socket).or_else(|| scope.role_socket("net")),
             gss_socket: scope.role_socket("gss"),
+            tunnel_socket: scope.role_socket("tunnel"),
             view_socket: scope.role_socket("view"),
             run,
             state,

@@ -90,6 +90,16 @@ impl Host {
         self.namespace.run(program, arguments)
     }
 
+    /// Does something on the host's network.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.within(work)
+    }
+
+    /// What runs a program in it.
+    pub fn wrapper(&self) -> Vec<String> {
+        self.namespace.wrapper()
+    }
+
     /// `GET /api/admin/mesh`.
     pub fn status(&self) -> Value {
         self.agent.admin_get("/api/admin/mesh").ok()

@@ -48,6 +48,17 @@ impl Namespace {
         ["nsenter", &of("net"), &of("mnt"), "setpriv", "--pdeathsig", "KILL"].map(str::to_owned).to_vec()
     }
 
+    /// Does something on its network: sockets that are made there stay there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let network = std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).expect("a namespace");
+        let enter = move || {
+            nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter it");
+            work()
+        };
+        // A thread of its own: it does not come back.
+        std::thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Runs a program in it to its end.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let wrapper = self.wrapper();

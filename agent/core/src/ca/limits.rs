@@ -98,7 +98,7 @@ pub fn check(
     if is_of_another_host(spiffe_id.path(), node) {
         return Err(outside(format!("the SPIFFE ID {spiffe_id}"), &[format!("of /host only /host/{node}")]));
     }
-    if !is_spiffe_within(limits, node, spiffe_id) {
+    if !is_spiffe_within(&limits.spiffe, node, spiffe_id) {
         return Err(outside(format!("the SPIFFE ID {spiffe_id}"), &limits.spiffe));
     }
     let names: Vec<String> = names_of(limits, node);
@@ -120,10 +120,15 @@ fn names_of(limits: &IssuingLimits, node: &NodeId) -> Vec<String> {
     names
 }
 
-fn is_spiffe_within(limits: &IssuingLimits, node: &NodeId, spiffe_id: &SpiffeId) -> bool {
+/// What a verifier of ours asks, once it knows whose intermediate signed a leaf: may that host issue this SPIFFE ID?
+pub fn may_issue(paths: &[String], node: &NodeId, spiffe_id: &SpiffeId) -> bool {
+    !is_of_another_host(spiffe_id.path(), node) && is_spiffe_within(paths, node, spiffe_id)
+}
+
+fn is_spiffe_within(paths: &[String], node: &NodeId, spiffe_id: &SpiffeId) -> bool {
     let path = spiffe_id.path();
     let below = |limit: &str| limit == "/" || path == limit || path.strip_prefix(limit).is_some_and(|rest| rest.starts_with('/'));
-    path == format!("/host/{node}") || limits.spiffe.iter().any(|limit| below(limit))
+    path == format!("/host/{node}") || paths.iter().any(|limit| below(limit))
 }
 
 /// `/host` itself, and what lies below `/host/…` of another.
@@ -218,7 +223,9 @@ mod tests {
     fn a_path_is_within_its_prefix_by_whole_segments_only() {
         let tight = limits(&[], &[], &["/svc/web"]);
         for (path, good) in [("/svc/web", true), ("/svc/web/a", true), ("/svc/website", false), ("/svc", false), ("", false)] {
-            assert_eq!(judged(&tight, &format!("spiffe://example.org{path}"), &[], &[]).is_ok(), good, "{path:?}");
+            let id = format!("spiffe://example.org{path}");
+            assert_eq!(judged(&tight, &id, &[], &[]).is_ok(), good, "{path:?}");
+            assert_eq!(may_issue(&tight.spiffe, &node(), &id.parse().unwrap()), good, "{path:?}");
         }
         assert!(judged(&limits(&[], &[], &[]), "spiffe://example.org/host/web1.example.org", &[], &[]).is_ok());
         assert!(judged(&limits(&[], &[], &[]), "spiffe://example.org/host/web2.example.org", &[], &[]).is_err());
@@ -231,6 +238,8 @@ mod tests {
             for foreign in ["/host", "/host/web2.example.org", "/host/web2.example.org/x", "/host/web1.example.org.evil"] {
                 let refused = judged(&given, &format!("spiffe://example.org{foreign}"), &[], &[]).unwrap_err();
                 assert!(refused.contains("(of /host only /host/web1.example.org)"), "{refused}");
+                let id = format!("spiffe://example.org{foreign}").parse().unwrap();
+                assert!(!may_issue(&given.spiffe, &node(), &id), "{foreign}");
             }
         }
         assert!(judged(&default_limits(&node()), "spiffe://example.org/hosting/web2.example.org", &[], &[]).is_ok());

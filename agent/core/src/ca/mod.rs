@@ -10,6 +10,6 @@ mod template;
 pub use life::{
     Authority, Intermediate, Root, Settings, Step, issuing_intermediate, next_wake, signing_root, steps, successor_signs_from,
 };
-pub use limits::{BadLimits, MAX_ENTRIES, NameConstraints, OutsideLimits, check, check_limits, default_limits};
+pub use limits::{BadLimits, MAX_ENTRIES, NameConstraints, OutsideLimits, check, check_limits, default_limits, may_issue};
 pub use membership::{Membership, Role};
 pub use template::{IntermediateTemplate, LeafTemplate, RootTemplate, Serial, TemplateError};

@@ -10,6 +10,7 @@ use super::gossip;
 use super::identity::{FileRule, Identity, RawIdentity, RawSecret, Secret};
 use super::pkcs12::{Password, Pkcs12};
 use super::settings::{Ca, Config, DropIn, MainFile, Seal};
+use super::tunnel::{self, MAX_TUNNELS, RawTunnel, Tunnel};
 use crate::id::{IdentityName, SecretName, TrustDomain};
 use crate::moment::Span;
 
@@ -50,32 +51,34 @@ impl<'a> Document<'a> {
 /// Reads the main file, then the drop-ins in the order given.
 pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
     let main = Document::new(main);
-    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identity, secret } =
+    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identity, secret, tunnel } =
         main.read()?;
     let gossip = gossip::check(&main, gossip)?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
     let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
     declared.take(&main, identity, secret)?;
+    declared.take_tunnels(&main, tunnel)?;
     for source in drop_ins {
         let source = Document::new(*source);
-        let DropIn { identity, secret } = source.read()?;
+        let DropIn { identity, secret, tunnel } = source.read()?;
         declared.take(&source, identity, secret)?;
+        declared.take_tunnels(&source, tunnel)?;
     }
-    let Declared { identities, secrets, pending, passwords, .. } = declared;
+    let Declared { identities, secrets, tunnels, pending, passwords, .. } = declared;
     for (place, identity, name) in passwords {
         check_password(place, &identity, &name, &secrets)?;
     }
     let known: BTreeSet<_> = identities.iter().map(|identity: &Identity| &identity.name).collect();
-    for (place, names) in pending {
+    for (place, key, names) in pending {
         for name in names {
             if !known.contains(&name) {
-                let message = format!("`allow` names the identity {name:?}, which is not declared in any file");
+                let message = format!("`{key}` names the identity {name:?}, which is not declared in any file");
                 return Err(ConfigError { place, message });
             }
         }
     }
-    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identities, secrets })
+    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identities, secrets, tunnels })
 }
 
 struct Declared<'a> {
@@ -83,13 +86,22 @@ struct Declared<'a> {
     identities: Vec<Identity>,
     secrets: Vec<Secret>,
     places: BTreeMap<(&'static str, String), Place>,
-    pending: Vec<(Place, Vec<IdentityName>)>,
+    tunnels: Vec<Tunnel>,
+    pending: Vec<(Place, &'static str, Vec<IdentityName>)>,
     passwords: Vec<(Place, IdentityName, SecretName)>,
 }
 
 impl<'a> Declared<'a> {
     fn default_for(trust_domain: &'a TrustDomain) -> Self {
-        Self { trust_domain, identities: vec![], secrets: vec![], places: BTreeMap::new(), pending: vec![], passwords: vec![] }
+        Self {
+            trust_domain,
+            identities: vec![],
+            secrets: vec![],
+            places: BTreeMap::new(),
+            tunnels: vec![],
+            pending: vec![],
+            passwords: vec![],
+        }
     }
 
     fn take(&mut self, source: &Document<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
@@ -106,13 +118,25 @@ impl<'a> Declared<'a> {
             if raw.files.as_ref().is_some_and(|files| files.der || files.pkcs12.is_some()) {
                 return Err(source.error(&raw.name, "a secret is published as it is: `der` and `pkcs12` are for identities"));
             }
-            self.pending.push((source.place(Some(raw.allow.span())), raw.allow.get_ref().clone()));
+            self.pending.push((source.place(Some(raw.allow.span())), "allow", raw.allow.get_ref().clone()));
             self.secrets.push(Secret {
                 name: raw.name.into_inner(),
                 allow: raw.allow.into_inner(),
                 files: raw.files,
                 declared_at: place.to_string(),
             });
+        }
+        Ok(())
+    }
+
+    fn take_tunnels(&mut self, source: &Document<'_>, tunnels: Vec<RawTunnel>) -> Result<(), ConfigError> {
+        for raw in tunnels {
+            let place = self.claim(source, "tunnel", &raw.name)?;
+            if self.tunnels.len() == MAX_TUNNELS {
+                return Err(source.error(&raw.name, format!("there may be at most {MAX_TUNNELS} tunnels")));
+            }
+            self.pending.push((source.place(Some(raw.identity.span())), "identity", vec![raw.identity.get_ref().clone()]));
+            self.tunnels.push(tunnel::check(source, self.trust_domain, raw, place.to_string())?);
         }
         Ok(())
     }
@@ -428,7 +452,7 @@ allow = ["web"]
         let drop_in = Source { file: "agent.d/x.toml", text: "trust_domain = \"evil.org\"\n" };
         let error = parse(Source { file: "agent.toml", text: GOOD }, &[drop_in]).unwrap_err().to_string();
         assert!(
-            error.starts_with("agent.d/x.toml:1:1: unknown field `trust_domain`, expected `identity` or `secret`"),
+            error.starts_with("agent.d/x.toml:1:1: unknown field `trust_domain`, expected one of `identity`, `secret`, `tunnel`"),
             "{error}"
         );
     }

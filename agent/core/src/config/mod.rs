@@ -9,12 +9,14 @@ mod identity;
 mod merge;
 pub mod pkcs12;
 mod settings;
+mod tunnel;
 
 pub use error::{ConfigError, Place};
 pub use gossip::{Gossip, PORT as GOSSIP_PORT, is_host_and_port};
 pub use identity::{FileRule, Identity, KeyType, Match, Reload, Secret, Verify};
 pub use merge::{Source, parse};
 pub use settings::{Admin, Audit, Ca, Config, Limits, Log, Paths, Seal, SealMode, View};
+pub use tunnel::{Accept, Connect, KeyExchange, MAX_TUNNELS, PeerPattern, Tunnel};
 
 /// The JSON schema of the main file, for editors and for `agentctl config schema`.
 pub fn schema() -> serde_json::Value {

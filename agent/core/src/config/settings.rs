@@ -5,6 +5,7 @@ use toml::Spanned;
 
 use super::gossip::Gossip;
 use super::identity::{Identity, RawIdentity, RawSecret, Secret};
+use super::tunnel::{RawTunnel, Tunnel};
 use crate::id::{NodeId, TrustDomain};
 use crate::moment::Span;
 
@@ -52,9 +53,12 @@ pub(super) struct MainFile {
     /// Secrets and who may read them.
     #[serde(default)]
     pub(super) secret: Vec<RawSecret>,
+    /// Tunnels to services on other hosts, and from them.
+    #[serde(default)]
+    pub(super) tunnel: Vec<RawTunnel>,
 }
 
-/// A drop-in: a package brings its identities and secrets, and no settings of the host.
+/// A drop-in: a package brings its identities, secrets and tunnels, and no settings of the host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DropIn {
@@ -62,6 +66,8 @@ pub(super) struct DropIn {
     pub(super) identity: Vec<RawIdentity>,
     #[serde(default)]
     pub(super) secret: Vec<RawSecret>,
+    #[serde(default)]
+    pub(super) tunnel: Vec<RawTunnel>,
 }
 
 /// The whole configuration, checked.
@@ -93,6 +99,8 @@ pub struct Config {
     pub identities: Vec<Identity>,
     /// Secrets.
     pub secrets: Vec<Secret>,
+    /// Tunnels.
+    pub tunnels: Vec<Tunnel>,
 }
 
 impl Config {

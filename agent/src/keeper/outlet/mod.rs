@@ -7,6 +7,7 @@ pub mod files;
 pub mod grpc;
 mod pins;
 mod pkcs12;
+pub mod tunnel;
 pub mod view;
 
 pub use pins::Pins;
