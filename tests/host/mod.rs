@@ -24,6 +24,7 @@ mod services;
 mod signals;
 mod tokens;
 mod tour;
+mod tunnel;
 mod verbs;
 mod verbs_refused;
 mod view;

@@ -42,10 +42,11 @@ fn the_configuration_page_names_every_key_and_no_other() {
         "seal",
         "secret",
         "trust_domain",
+        "tunnel",
         "view",
     ];
     assert_eq!(top, BTreeSet::from(known), "a new section wants a place on the page and in this test");
-    for definition in ["Paths", "Seal", "Ca", "RawIdentity", "RawSecret"] {
+    for definition in ["Paths", "Seal", "Ca", "RawIdentity", "RawSecret", "RawTunnel"] {
         expected.extend(keys(&schema, definition).cloned());
     }
     for (section, definition) in

@@ -6,7 +6,7 @@ cd "$(dirname "$(readlink -f "$0")")/../../units"
 limit=14 # tenths
 failed=0
 
-for unit in reverie-agent.service reverie-agent-warden@.service reverie-agent-prober@.service reverie-agent-gss@.service reverie-agent-net@.service reverie-agent-view@.service \
+for unit in reverie-agent.service reverie-agent-warden@.service reverie-agent-prober@.service reverie-agent-gss@.service reverie-agent-net@.service reverie-agent-view@.service reverie-agent-tunnel@.service \
     reverie-agent-seal.service; do
     verdict=passed
     report=$(systemd-analyze security --offline=true --no-pager --threshold=$limit "$unit" 2>&1) || { verdict=FAILED; failed=1; }

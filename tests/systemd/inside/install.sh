@@ -1,6 +1,6 @@
 step "dpkg installs it; users and directories exist; nothing runs yet"
 DEBIAN_FRONTEND=noninteractive dpkg --install /shared/reverie.deb >/dev/null 2>&1
-for user in reverie reverie-warden reverie-prober reverie-gss reverie-net reverie-view; do id "$user" >/dev/null; done
+for user in reverie reverie-warden reverie-prober reverie-gss reverie-net reverie-view reverie-tunnel; do id "$user" >/dev/null; done
 getent group reverie-admin >/dev/null
 contents=$(dpkg --contents /shared/reverie.deb)
 for page in man8/reverie-agent.8.gz man1/agentctl.1.gz man1/agentctl-cert.1.gz; do

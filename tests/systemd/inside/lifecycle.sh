@@ -100,8 +100,8 @@ systemctl start reverie-agent.service
 
 step "stopped means stopped: nobody of them is left, certificates stay readable"
 systemctl --quiet stop reverie-agent.socket reverie-agent-admin.socket reverie-agent-workload.socket reverie-agent-credentials.socket reverie-agent-warden.socket reverie-agent-prober.socket \
-    reverie-agent-gss.socket reverie-agent-net.socket reverie-agent-view.socket reverie-agent.service
-none_left() { [ -z "$(pgrep -u reverie,reverie-warden,reverie-prober,reverie-gss,reverie-net,reverie-view)" ]; }
+    reverie-agent-gss.socket reverie-agent-net.socket reverie-agent-view.socket reverie-agent-tunnel.socket reverie-agent.service
+none_left() { [ -z "$(pgrep -u reverie,reverie-warden,reverie-prober,reverie-gss,reverie-net,reverie-view,reverie-tunnel)" ]; }
 eventually 10 none_left
 view_is_gone() { ! findmnt /run/reverie/view; }
 eventually 10 view_is_gone
