@@ -161,7 +161,8 @@ impl Door {
             match bind(address) {
                 Ok(listener) => break listener,
                 Err(error) => {
-                    let why = format!("it cannot listen on {address}: {error}; free the port, or set `accept`; it is tried again");
+                    let why =
+                        format!("it cannot listen on {address}: {error}; free the port, or set `accept`; it is tried again");
                     self.set_trouble(Some(why));
                     tokio::time::sleep(RETRY).await;
                 }
@@ -221,7 +222,9 @@ impl Door {
     ) {
         let Some(tls) = &current.tls else { return self.shed(&near) };
         let connected = match current.verifier.declared.connect.clone() {
-            Connect::Tls(address) => self.reach(&address, tls, &current.verifier).await.map(|(far, secured)| (near, far, secured)),
+            Connect::Tls(address) => {
+                self.reach(&address, tls, &current.verifier).await.map(|(far, secured)| (near, far, secured))
+            }
             connect => self.welcome(near, from, tls, &current.verifier, &connect, unknown).await,
         };
         let Ok((plain, far, secured)) = connected else { return };
@@ -271,7 +274,9 @@ impl Door {
         let plain = match connect {
             Connect::Unix(_) => {
                 let opened = self.keeper.open(&verifier.declared.name).await;
-                opened.and_then(|stream| Stream::unix(stream).map_err(|error| error.to_string())).map_err(|why| self.tell_unreachable(&why))
+                opened
+                    .and_then(|stream| Stream::unix(stream).map_err(|error| error.to_string()))
+                    .map_err(|why| self.tell_unreachable(&why))
             }
             Connect::Tcp(address) | Connect::Tls(address) => self.connect(address).await,
         };

@@ -67,7 +67,8 @@ pub fn run() -> Result<(), Error> {
     }
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     // More than one worker: a handshake waits for the keeper's signature in place.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("tunnel").enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("tunnel").enable_all().build()?;
     let result = runtime.block_on(serve(stdin_channel().map_err(Error::NoChannel)?));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result

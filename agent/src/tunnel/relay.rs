@@ -2,8 +2,8 @@
 //! and holds no buffer while nothing comes.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::try_join;
 

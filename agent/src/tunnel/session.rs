@@ -1,10 +1,10 @@
 //! One TLS session without buffers of its own: bytes in, bytes out (rustls' unbuffered API). What is idle holds no buffer.
 
+use rustls::Error;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::Error;
 
 use super::buffers::Buffer;
 

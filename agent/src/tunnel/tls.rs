@@ -105,7 +105,12 @@ impl Verifier {
     }
 
     /// Who it is, if it may be there.
-    pub(super) fn judge(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: Moment) -> Result<Arc<Peer>, Refused> {
+    pub(super) fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: Moment,
+    ) -> Result<Arc<Peer>, Refused> {
         let usage = if self.declared.is_client() { Usage::Server } else { Usage::Client };
         let peer = self.trust.verify(leaf, others, usage, now)?;
         self.permits(&peer)?;

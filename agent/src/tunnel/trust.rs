@@ -140,13 +140,7 @@ impl Trust {
         Ok(peer)
     }
 
-    fn read(
-        &self,
-        leaf: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        usage: Usage,
-        now: Moment,
-    ) -> Result<Peer, Refused> {
+    fn read(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], usage: Usage, now: Moment) -> Result<Peer, Refused> {
         let end = EndEntityCert::try_from(leaf).map_err(|error| refused(format!("its certificate cannot be read: {error}")))?;
         let anchors: Vec<TrustAnchor<'_>> = self.anchors.iter().map(|(_, anchor)| anchor.clone()).collect();
         let algorithms = algorithms().all;
@@ -177,7 +171,10 @@ impl Trust {
             (from, until) = (from.max(not_before), until.min(not_after));
         }
         let Some(issuer) = self.issuers.get(&issuers[0]) else {
-            return Err(Refused { id: Some(id), why: "its issuer is of no host that is known here, or of one that is out".to_owned() });
+            return Err(Refused {
+                id: Some(id),
+                why: "its issuer is of no host that is known here, or of one that is out".to_owned(),
+            });
         };
         let peer = Peer { id, host: issuer.host.clone(), links, from, until };
         self.still_holds(&peer)?;
@@ -200,7 +197,8 @@ impl Trust {
                 None => return no("its issuer is of no host that is known here, or of one that is out"),
             }
         }
-        let limits = peer.links.first().and_then(|(issuer, _)| self.issuers.get(issuer)).and_then(|issuer| issuer.spiffe.as_ref());
+        let limits =
+            peer.links.first().and_then(|(issuer, _)| self.issuers.get(issuer)).and_then(|issuer| issuer.spiffe.as_ref());
         match limits {
             Some(paths) if !may_issue(paths, &peer.host, &peer.id) => {
                 no(&format!("the host {} may not issue this SPIFFE ID", peer.host))
@@ -236,4 +234,3 @@ fn spiffe_id(leaf: &X509Certificate<'_>) -> Result<SpiffeId, Refused> {
         _ => Err(refused("its certificate has more than one URI")),
     }
 }
-

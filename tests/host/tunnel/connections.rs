@@ -191,9 +191,7 @@ fn ten_thousand_connections_are_held_open_and_all_of_them_work_as_root() {
         callers.push(pair.dial(1, 7000));
         if callers.len() % 200 == 0 {
             let open = callers.len() as f64;
-            wait_until("most are through", 60, || {
-                pair.metric(1, "reverie_tunnel_connections{tunnel=\"t\"}") + 400.0 > open
-            });
+            wait_until("most are through", 60, || pair.metric(1, "reverie_tunnel_connections{tunnel=\"t\"}") + 400.0 > open);
         }
     }
     wait_until("all are open", 120, || {

@@ -27,7 +27,9 @@ fn redis_on_a_socket_is_used_from_another_host_by_a_socket_as_root() {
     let mut other = pair.call();
     assert_eq!(redis(&mut other, "GET question"), "$2\r\n42\r\n");
     wait_until("both are counted", 10, || pair.metric(1, "reverie_tunnel_connections{tunnel=\"t\"}") == 2.0);
-    wait_until("bytes are counted", 10, || pair.metric(2, "reverie_tunnel_bytes_total{tunnel=\"t\",direction=\"received\"}") > 0.0);
+    wait_until("bytes are counted", 10, || {
+        pair.metric(2, "reverie_tunnel_bytes_total{tunnel=\"t\",direction=\"received\"}") > 0.0
+    });
     drop((stream, other));
     wait_until("and gone", 10, || pair.metric(1, "reverie_tunnel_connections{tunnel=\"t\"}") == 0.0);
 }

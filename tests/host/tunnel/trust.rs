@@ -80,7 +80,19 @@ fn who_does_not_speak_tls_or_shows_no_certificate_or_a_strangers_reaches_nothing
     let file = |name: &str| directory.path().join(name).display().to_string();
     let subject = format!("subjectAltName=URI:spiffe://{TRUST_DOMAIN}/svc/app");
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=app", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=app",
+            "-days",
+            "2",
+        ])
         .args(["-addext", &subject, "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &file("k"), "-out", &file("c")])
         .output()
         .unwrap();
@@ -140,7 +152,8 @@ fn a_leaf_outside_of_what_its_host_may_issue_is_refused_though_its_chain_holds_a
     let mut open = pair.dial(2, 7000);
     assert_eq!(ask(&mut open, "hello").unwrap(), "hello");
     // Only verifiers know: the host goes on with what it has until that is due.
-    let limits = json!({ "dns": [name(2)], "addresses": [], "spiffe": ["/svc/elsewhere"], "token_subjects": [], "token_audiences": [] });
+    let limits =
+        json!({ "dns": [name(2)], "addresses": [], "spiffe": ["/svc/elsewhere"], "token_subjects": [], "token_audiences": [] });
     pair.mesh.host(1).agent.admin_put(&format!("/api/admin/mesh/limits/{}", name(2)), &limits).ok();
     assert!(matches!(open.read(&mut [0; 1]), Ok(0) | Err(_)));
     assert!(is_refused(&mut pair.dial(2, 7000)));

@@ -143,7 +143,9 @@ impl FromStr for Accept {
             None if text == "unix" => Ok(Self::Unix),
             Some(("tcp", address)) => Ok(Self::Tcp(listening(address)?)),
             Some(("tls", address)) => Ok(Self::Tls(listening(address)?)),
-            _ => Err(format!("{text:?} is not where connections can come from: \"unix\", \"tcp:ADDRESS:PORT\" or \"tls:ADDRESS:PORT\"")),
+            _ => Err(format!(
+                "{text:?} is not where connections can come from: \"unix\", \"tcp:ADDRESS:PORT\" or \"tls:ADDRESS:PORT\""
+            )),
         }
     }
 }
@@ -153,7 +155,9 @@ impl FromStr for Connect {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             // 107 bytes: sun_path.
-            Some(("unix", path)) if path.starts_with('/') && path.len() < 108 && !path.contains('\0') => Ok(Self::Unix(path.to_owned())),
+            Some(("unix", path)) if path.starts_with('/') && path.len() < 108 && !path.contains('\0') => {
+                Ok(Self::Unix(path.to_owned()))
+            }
             Some(("unix", path)) => Err(format!("{path:?} is not the absolute path of a socket, of at most 107 bytes")),
             Some(("tcp", address)) => Ok(Self::Tcp(target(address)?)),
             Some(("tls", address)) => Ok(Self::Tls(target(address)?)),
@@ -259,7 +263,12 @@ pub enum KeyExchange {
     X25519,
 }
 
-pub(super) fn check(source: &Document<'_>, domain: &TrustDomain, raw: RawTunnel, declared_at: String) -> Result<Tunnel, ConfigError> {
+pub(super) fn check(
+    source: &Document<'_>,
+    domain: &TrustDomain,
+    raw: RawTunnel,
+    declared_at: String,
+) -> Result<Tunnel, ConfigError> {
     let accept = raw.accept.as_ref().map_or(Accept::Unix, |accept| accept.get_ref().clone());
     let at_accept = |message: &str| match &raw.accept {
         Some(accept) => source.error(accept, message),
@@ -281,7 +290,9 @@ pub(super) fn check(source: &Document<'_>, domain: &TrustDomain, raw: RawTunnel,
     }
     match raw.peers.get_ref() {
         peers if peers.is_empty() => {
-            return Err(source.error(&raw.peers, "an empty list lets nobody in: name the SPIFFE IDs that may be at the other end"));
+            return Err(
+                source.error(&raw.peers, "an empty list lets nobody in: name the SPIFFE IDs that may be at the other end")
+            );
         }
         peers if peers.len() > MAX_PEERS => return Err(source.error(&raw.peers, format!("there may be at most {MAX_PEERS}"))),
         peers => {
@@ -290,7 +301,8 @@ pub(super) fn check(source: &Document<'_>, domain: &TrustDomain, raw: RawTunnel,
                 return Err(source.error(&raw.peers, message));
             }
             if let Some(itself) = peers.iter().find(|peer| matches!(peer, PeerPattern::Exact(id) if id.path().is_empty())) {
-                let message = format!("\"{itself}\" is the trust domain itself, which nobody is: add a path, or \"/*\" for all in it");
+                let message =
+                    format!("\"{itself}\" is the trust domain itself, which nobody is: add a path, or \"/*\" for all in it");
                 return Err(source.error(&raw.peers, message));
             }
         }
@@ -337,7 +349,9 @@ mod tests {
     fn a_plain_port_says_that_whoever_reaches_it_is_the_service() {
         let rest = "connect = \"tls:[2001:db8::1]:7443\"\npeers = [\"spiffe://example.org/*\"]\n";
         let config = config(&format!("accept = \"tcp:127.0.0.1:6379\"\n{rest}")).unwrap();
-        assert!(config.tunnels[0].exposure().unwrap().contains("any process on this host that reaches 127.0.0.1:6379 is the service"));
+        assert!(
+            config.tunnels[0].exposure().unwrap().contains("any process on this host that reaches 127.0.0.1:6379 is the service")
+        );
     }
 
     #[test]
@@ -356,16 +370,23 @@ mod tests {
             ("connect = \"tls:a:1\"\npeers = [\"*\"]\n".to_owned(), "must begin with"),
             ("connect = \"tls:a:1\"\npeers = [\"spiffe://example.org/svc/web*\"]\n".to_owned(), "may hold only letters"),
             ("connect = \"tls:a:1\"\npeers = [\"spiffe://example.org\"]\n".to_owned(), "is the trust domain itself"),
-            ("connect = \"tls:a:1\"\npeers = [\"spiffe://other.org/svc/redis\"]\n".to_owned(), "is not in this host's trust domain"),
+            (
+                "connect = \"tls:a:1\"\npeers = [\"spiffe://other.org/svc/redis\"]\n".to_owned(),
+                "is not in this host's trust domain",
+            ),
             (format!("connect = \"tls:a:1\"\nmax_connections = 0\n{peers}"), "it must be from 1 to"),
             (format!("connect = \"tls:a:1\"\npassword = \"x\"\n{peers}"), "unknown field `password`"),
         ] {
             let error = config(&tunnel).unwrap_err().to_string();
             assert!(error.contains(expected), "{tunnel}: {error}");
         }
-        let error = config(&format!("connect = \"tls:a:1\"\n{peers}[[tunnel]]\nname = \"redis\"\nidentity = \"web\"\nconnect = \"tls:a:1\"\n{peers}"));
+        let error = config(&format!(
+            "connect = \"tls:a:1\"\n{peers}[[tunnel]]\nname = \"redis\"\nidentity = \"web\"\nconnect = \"tls:a:1\"\n{peers}"
+        ));
         assert!(error.unwrap_err().to_string().contains("already declared at t:6:8"));
-        let unknown = IDENTITY.replace("\"web\"", "\"other\"") + "[[tunnel]]\nname = \"a\"\nidentity = \"web\"\nconnect = \"tls:a:1\"\n" + peers;
+        let unknown = IDENTITY.replace("\"web\"", "\"other\"")
+            + "[[tunnel]]\nname = \"a\"\nidentity = \"web\"\nconnect = \"tls:a:1\"\n"
+            + peers;
         let error = parse(Source { file: "t", text: &unknown }, &[]).unwrap_err().to_string();
         assert!(error.contains("names the identity \"web\", which is not declared"), "{error}");
     }

@@ -21,10 +21,10 @@ use tokio::task::AbortHandle;
 use super::{WATCH, declared, unknown};
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;
+use crate::keeper::local::denials;
 use crate::keeper::local::identities::judged;
 use crate::keeper::local::listener::bind;
 use crate::keeper::local::peer::Peer;
-use crate::keeper::local::denials;
 use crate::ops::channel::Answer;
 
 /// Callers looked at together, for one tunnel; further ones wait in the kernel.
@@ -72,7 +72,8 @@ pub(super) fn socket(keeper: &Keeper, name: &TunnelName) -> PathBuf {
 /// Listens for the tunnels that want it, and for no other. What stays is not touched.
 pub(super) fn follow(keeper: &Arc<Keeper>) {
     let policy = keeper.policy();
-    let wanted = |name: &TunnelName| policy.config.tunnels.iter().any(|tunnel| tunnel.name == *name && tunnel.accept == Accept::Unix);
+    let wanted =
+        |name: &TunnelName| policy.config.tunnels.iter().any(|tunnel| tunnel.name == *name && tunnel.accept == Accept::Unix);
     let mut listening = keeper.tunnels.callers.0.lock().unwrap_or_else(PoisonError::into_inner);
     listening.retain(|name, _| wanted(name));
     for tunnel in policy.config.tunnels.iter().filter(|tunnel| tunnel.accept == Accept::Unix) {

@@ -93,8 +93,7 @@ pub(super) fn sign(keeper: &Keeper, tunnel: &TunnelName, serial: &str, side: Sid
         return Reply::Failed("a transcript hash has 32 or 48 bytes".to_owned());
     };
     // The moment it is revoked, not when the role hears of it.
-    let is_revoked =
-        keeper.store.current(&declared.identity).is_none_or(|now| now.revoked && now.serial.to_string() == serial);
+    let is_revoked = keeper.store.current(&declared.identity).is_none_or(|now| now.revoked && now.serial.to_string() == serial);
     let key = keeper.tunnels.keys.lock().unwrap_or_else(PoisonError::into_inner).find(&declared.identity, serial);
     match key.filter(|_| !is_revoked) {
         Some(key) => key.sign(&content),
@@ -149,7 +148,8 @@ mod tests {
         let mut keys = Keys::default();
         assert!(!keys.show(&one).unwrap().is_ed25519);
         assert!(keys.show(&two).unwrap().is_ed25519);
-        let has = |keys: &Keys, generation: &Generation| keys.find(&generation.identity, &generation.serial.to_string()).is_some();
+        let has =
+            |keys: &Keys, generation: &Generation| keys.find(&generation.identity, &generation.serial.to_string()).is_some();
         assert!(has(&keys, &one) && has(&keys, &two));
         keys.keep(std::slice::from_ref(&one.identity), |generation| generation.serial == one.serial);
         assert!(!has(&keys, &one) && has(&keys, &two));

@@ -45,7 +45,11 @@ fn show(name: &TunnelName, now: &TunnelState, before: &TunnelState) {
     let counters = [
         (::metrics::counter!("reverie_tunnel_connections_total", "tunnel" => name.clone()), now.accepted, before.accepted),
         (::metrics::counter!("reverie_tunnel_withdrawn_total", "tunnel" => name.clone()), now.withdrawn, before.withdrawn),
-        (::metrics::counter!("reverie_tunnel_bytes_total", "tunnel" => name.clone(), "direction" => "sent"), now.sent, before.sent),
+        (
+            ::metrics::counter!("reverie_tunnel_bytes_total", "tunnel" => name.clone(), "direction" => "sent"),
+            now.sent,
+            before.sent,
+        ),
         (
             ::metrics::counter!("reverie_tunnel_bytes_total", "tunnel" => name.clone(), "direction" => "received"),
             now.received,
