@@ -7,6 +7,7 @@ mod credentials;
 mod crowd;
 mod damage;
 mod denials;
+mod federation;
 mod first_light;
 mod formats;
 mod handover;

@@ -33,6 +33,7 @@ fn the_configuration_page_names_every_key_and_no_other() {
         "admin",
         "audit",
         "ca",
+        "federation",
         "gossip",
         "identity",
         "limits",
@@ -49,9 +50,15 @@ fn the_configuration_page_names_every_key_and_no_other() {
     for definition in ["Paths", "Seal", "Ca", "RawIdentity", "RawSecret", "RawTunnel"] {
         expected.extend(keys(&schema, definition).cloned());
     }
-    for (section, definition) in
-        [("admin", "Admin"), ("limits", "Limits"), ("audit", "Audit"), ("log", "Log"), ("gossip", "Gossip"), ("view", "View")]
-    {
+    for (section, definition) in [
+        ("admin", "Admin"),
+        ("limits", "Limits"),
+        ("audit", "Audit"),
+        ("log", "Log"),
+        ("gossip", "Gossip"),
+        ("view", "View"),
+        ("federation", "RawFederation"),
+    ] {
         expected.extend(keys(&schema, definition).map(|key| format!("{section}.{key}")));
     }
     let text = include_str!("../../docs/reference/config.md");

@@ -4,6 +4,7 @@ import os
 import time
 
 import cbor2
+from cryptography import x509
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 
 import cms
@@ -20,6 +21,18 @@ def kem_info_tells_the_key_to_seal_to():
     assert answer.json()["registered"] is True and answer.json()["node_id"] == authority.node
     der = base64.urlsafe_b64decode(answer.json()["kem_public_key"] + "==")
     assert len(der) == 1206 and der.endswith(host.server_kem), "it is the key of the join answer"
+
+
+@test
+def the_trust_bundle_is_for_everyone():
+    answer = authority.get("/api/federation/bundle")
+    assert answer.status == 200, answer.body
+    keys = answer.json()["keys"]
+    uses = sorted({key["use"] for key in keys})
+    assert uses == ["jwt-svid", "wit-svid", "x509-svid"], uses
+    root = x509.load_der_x509_certificate(base64.b64decode(next(key for key in keys if key["use"] == "x509-svid")["x5c"][0]))
+    assert root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert all(key.get("kid") for key in keys if key["use"] != "x509-svid") and not any("d" in key for key in keys)
 
 
 def wrapping_key(*headers, **how):

@@ -18,7 +18,7 @@ POSTED = [
 def nothing_else_is_there():
     for path in ("/", "/api/admin/status", "/api/gossip", "/api/gossip/sync/", "/metrics"):
         refused(authority.get(path), 404, "not_found")
-    assert len(PATHS) == 9, PATHS
+    assert len(PATHS) == 10, PATHS
 
 
 @test

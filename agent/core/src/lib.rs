@@ -17,6 +17,7 @@
 //! | [`renewal`] | when a certificate is renewed |
 //! | [`audit`] | audit events, the hash chain, and how a damaged chain is located |
 //! | [`capability`] | Biscuit tokens: operations, minting, attenuation, authorisation |
+//! | [`federation`] | trust bundles of other trust domains: their form, and when to fetch them again |
 //! | [`jwt`] | token-signing keys, what SPIFFE tokens say, and when one counts |
 //! | [`api`] | requests and answers of the local HTTP API, shared with `agentctl` |
 //! | [`view`] | what one process sees in the file view |
@@ -34,6 +35,7 @@ pub mod certificate_file;
 pub mod clock;
 pub mod config;
 pub mod credential;
+pub mod federation;
 pub mod http2;
 pub mod id;
 pub mod ipc;

@@ -6,6 +6,7 @@ mod admin;
 mod alarms;
 pub mod clock;
 mod configuring;
+pub mod federation;
 mod identity;
 mod local;
 mod mesh;
@@ -17,7 +18,6 @@ mod secrets;
 mod sockets;
 pub mod state;
 mod supervision;
-#[allow(dead_code, unused_imports, reason = "the Workload API asks for them")]
 mod svid;
 mod tokens;
 
@@ -144,6 +144,7 @@ pub struct Keeper {
     secrets: secrets::Secrets,
     tokens: tokens::Tokens,
     token_keys: svid::TokenKeys,
+    federations: federation::Federations,
     pins: outlet::Pins,
     grpc: outlet::grpc::Outlet,
     tunnels: outlet::tunnel::Tunnels,
@@ -279,6 +280,7 @@ pub async fn run(options: Options) -> Result<(), KeeperError> {
     tokio::spawn(lifecycle::run(Arc::clone(&keeper)));
     tokio::spawn(rotation::run(Arc::clone(&keeper)));
     tokio::spawn(svid::run(Arc::clone(&keeper)));
+    tokio::spawn(federation::follow(Arc::clone(&keeper)));
     tokio::spawn(configuring::follow(Arc::clone(&keeper)));
     tokio::spawn(replacement::run(Arc::clone(&keeper)));
     tokio::spawn(supervision::housekeeping(Arc::clone(&keeper)));
@@ -329,6 +331,7 @@ async fn assemble(
         mesh: mesh::Mesh::open(&state, &host, started_at).await?,
         tokens: tokens::Tokens::open(&state).await?,
         token_keys: svid::TokenKeys::open(&state)?,
+        federations: federation::Federations::open(&state)?,
         told: told::AllTold::open(&state)?,
         host,
         main_file,

@@ -4,6 +4,7 @@
 mod clock;
 mod counters;
 pub mod directory;
+mod federation;
 mod http;
 mod keeper;
 mod listener;

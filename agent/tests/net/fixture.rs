@@ -305,6 +305,12 @@ impl FakeKeeper {
                 });
                 Reply::Page(Page { records, more: false })
             }
+            Request::WatchFederation { .. } => {
+                tokio::time::sleep(Duration::from_secs(25)).await;
+                Reply::Federation(None)
+            }
+            Request::Fetched { .. } => Reply::FetchAgain(3600),
+            Request::Bundle => Reply::Bundle(b"{\"keys\":[]}".to_vec()),
             Request::Summary => Reply::Summary(BTreeMap::new()),
             Request::Join(join) => {
                 if !request::is_authentic(&TOKEN, &join) {

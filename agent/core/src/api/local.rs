@@ -106,7 +106,8 @@ impl Drop for Certificate {
     }
 }
 
-/// `GET /v1/bundle`: the roots to trust. `?format=pem` gives PEM alone.
+/// `GET /v1/bundle`: the roots to trust. `?format=pem` gives PEM alone, `?format=spiffe` the bundle as other trust domains
+/// fetch it; `?trust_domain=` asks for that of another trust domain that this host federates with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Bundle {
     /// Trust domain.

@@ -81,7 +81,10 @@ fn other_media(operation: Operation) -> Option<&'static str> {
 /// Query parameters of an operation.
 fn query(operation: Operation) -> Vec<(&'static str, Value)> {
     match operation {
-        Operation::Bundle | Operation::Crl => vec![("format", json!({ "enum": ["json", "pem"] }))],
+        Operation::Bundle => {
+            vec![("format", json!({ "enum": ["json", "pem", "spiffe"] })), ("trust_domain", json!({ "type": "string" }))]
+        }
+        Operation::Crl => vec![("format", json!({ "enum": ["json", "pem"] }))],
         Operation::ReadSecret | Operation::RevealSecret => vec![("format", json!({ "enum": ["json", "raw"] }))],
         Operation::AuditLines => {
             vec![

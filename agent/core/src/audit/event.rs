@@ -66,6 +66,8 @@ pub enum Kind {
     TokenRevoked,
     /// A JWT-SVID or WIT-SVID was signed for a caller.
     SvidTokenIssued,
+    /// The bundle of another trust domain changed.
+    FederationChanged,
     /// A token-signing key of this host was made or forgotten.
     TokenKeyChanged,
     /// A request was refused for another reason than the above.

@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::error::{ConfigError, Lines, Place};
-use super::gossip;
 use super::identity::{FileRule, Identity, RawIdentity, RawSecret, Secret};
 use super::pkcs12::{Password, Pkcs12};
 use super::settings::{Ca, Config, DropIn, MainFile, Seal};
 use super::tunnel::{self, MAX_TUNNELS, RawTunnel, Tunnel};
+use super::{federation, gossip};
 use crate::id::{IdentityName, SecretName, TrustDomain};
 use crate::moment::Span;
 
@@ -51,9 +51,25 @@ impl<'a> Document<'a> {
 /// Reads the main file, then the drop-ins in the order given.
 pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, ConfigError> {
     let main = Document::new(main);
-    let MainFile { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identity, secret, tunnel } =
-        main.read()?;
+    let MainFile {
+        trust_domain,
+        node_id,
+        paths,
+        seal,
+        ca,
+        admin,
+        limits,
+        audit,
+        view,
+        log,
+        gossip,
+        federation,
+        identity,
+        secret,
+        tunnel,
+    } = main.read()?;
     let gossip = gossip::check(&main, gossip)?;
+    let federation = federation::check(&main, &trust_domain, federation)?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
     let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
@@ -78,7 +94,23 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
             }
         }
     }
-    Ok(Config { trust_domain, node_id, paths, seal, ca, admin, limits, audit, view, log, gossip, identities, secrets, tunnels })
+    Ok(Config {
+        trust_domain,
+        node_id,
+        paths,
+        seal,
+        ca,
+        admin,
+        limits,
+        audit,
+        view,
+        log,
+        gossip,
+        federation,
+        identities,
+        secrets,
+        tunnels,
+    })
 }
 
 struct Declared<'a> {

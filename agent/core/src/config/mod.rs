@@ -4,6 +4,7 @@
 //! Files are read by the shell; user and group names stay names here, since looking them up is I/O.
 
 mod error;
+mod federation;
 mod gossip;
 mod identity;
 mod merge;
@@ -12,6 +13,7 @@ mod settings;
 mod tunnel;
 
 pub use error::{ConfigError, Place};
+pub use federation::{Federation, HttpsUrl, Profile};
 pub use gossip::{Gossip, PORT as GOSSIP_PORT, is_host_and_port};
 pub use identity::{FileRule, Identity, KeyType, Match, Reload, Secret, Verify};
 pub use merge::{Source, parse};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::federation::{Federation, RawFederation};
 use super::gossip::Gossip;
 use super::identity::{Identity, RawIdentity, RawSecret, Secret};
 use super::tunnel::{RawTunnel, Tunnel};
@@ -47,6 +48,9 @@ pub(super) struct MainFile {
     #[serde(default)]
     #[schemars(with = "Gossip")]
     pub(super) gossip: Option<Spanned<Gossip>>,
+    /// Other trust domains, whose members are believed by their own bundles.
+    #[serde(default)]
+    pub(super) federation: Vec<RawFederation>,
     /// Identities and who may have them.
     #[serde(default)]
     pub(super) identity: Vec<RawIdentity>,
@@ -95,6 +99,8 @@ pub struct Config {
     pub log: Log,
     /// The mesh.
     pub gossip: Gossip,
+    /// Other trust domains.
+    pub federation: Vec<Federation>,
     /// Identities, in the order of the files.
     pub identities: Vec<Identity>,
     /// Secrets.

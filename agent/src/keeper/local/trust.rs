@@ -2,25 +2,39 @@
 
 use std::sync::LazyLock;
 
-use reverie_core::api::document;
 use reverie_core::api::local::{Bundle, Crls};
+use reverie_core::api::{Code, Problem, document};
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Reply};
 use super::call::Call;
 use super::secrets::unknown_format;
+use crate::keeper::federation;
+use crate::keeper::identity::issuers::to_pem;
 
 static DOCUMENT: LazyLock<Vec<u8>> =
     LazyLock::new(|| serde_json::to_vec(&document(env!("CARGO_PKG_VERSION"))).unwrap_or_default());
 
 pub(super) fn bundle(call: &Call<'_>) -> Answer {
-    let issuers = call.keeper.issuers();
-    match call.query("format") {
-        Some("pem") => Reply::text("application/x-pem-file", &issuers.bundle_pem),
-        None | Some("json") => {
-            Reply::json(&Bundle { trust_domain: call.keeper.host.trust_domain.to_string(), roots: blocks(&issuers.bundle_pem) })
+    let own = call.keeper.host.trust_domain.as_str();
+    let (domain, roots) = match call.query("trust_domain").filter(|domain| *domain != own) {
+        None => (own.to_owned(), call.keeper.issuers().bundle_pem.clone()),
+        Some(domain) => {
+            let bundles = call.keeper.federations.bundles();
+            let known = bundles.iter().find(|(known, _)| known.as_str() == domain);
+            let (domain, bundle) = known.ok_or_else(|| {
+                let shown: String = domain.chars().take(80).collect();
+                Problem::new(Code::NotFound, format!("no bundle of the trust domain {shown:?} is known here"))
+                    .advise("declare it as [[federation]]; `agentctl status` says whether it could be fetched")
+            })?;
+            (domain.to_string(), bundle.roots.iter().map(|der| to_pem("CERTIFICATE", der)).collect())
         }
-        Some(other) => Err(unknown_format(other, "json or pem")),
+    };
+    match call.query("format") {
+        Some("pem") => Reply::text("application/x-pem-file", &roots),
+        Some("spiffe") if domain == own => Ok(Reply::Json(Zeroizing::new(federation::own_bundle(call.keeper)))),
+        None | Some("json") => Reply::json(&Bundle { trust_domain: domain, roots: blocks(&roots) }),
+        Some(other) => Err(unknown_format(other, "json, pem or, for the agent's own trust domain, spiffe")),
     }
 }
 

@@ -13,6 +13,7 @@ use reverie_core::mesh::view::View;
 
 use super::merging::{self, Handed};
 use super::{Keeper, MeshError, clients, clock, inviting, joining, kerberos, renewal, status, topology, wrapping};
+use crate::keeper::federation;
 use crate::keeper::local::denials;
 
 /// How long net waits for a situation, at most.
@@ -24,7 +25,7 @@ const MAX_PAGE: usize = 4 << 20;
 
 /// Answers one question.
 pub(super) async fn answer(keeper: &Arc<Keeper>, request: Request) -> Reply {
-    let waits = matches!(request, Request::Watch { .. } | Request::AwaitClient { .. });
+    let waits = matches!(request, Request::Watch { .. } | Request::AwaitClient { .. } | Request::WatchFederation { .. });
     match waits {
         true => wait(keeper, request).await,
         false => match tokio::time::timeout(DEADLINE, at_once(keeper, request)).await {
@@ -49,6 +50,7 @@ async fn wait(keeper: &Keeper, request: Request) -> Reply {
             let longest = keeper.policy().config.gossip.max_wait.0;
             clients::wait_for(keeper, &client_id, Duration::from_millis(timeout_ms.into()).min(longest)).await
         }
+        Request::WatchFederation { seen } => federation::watch_endpoints(&keeper.federations, seen).await,
         _ => Reply::Done,
     }
 }
@@ -104,6 +106,8 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
             mesh.due.notify_one();
             Reply::Done
         }
+        Request::Fetched { trust_domain, outcome } => federation::fetched(keeper, &trust_domain, outcome).await,
+        Request::Bundle => Reply::Bundle(federation::own_bundle(keeper)),
         Request::Topology(answer) => done(topology::heard(keeper, answer).await),
         Request::Refused { peer, address, reason } => {
             let short = |text: String, most: usize| text.chars().take(most).collect::<String>();
@@ -124,7 +128,7 @@ async fn at_once(keeper: &Arc<Keeper>, request: Request) -> Reply {
             Reply::Done
         }
         Request::Stats => Reply::Stats(stats(keeper)),
-        Request::Watch { .. } | Request::AwaitClient { .. } => Reply::Done,
+        Request::Watch { .. } | Request::AwaitClient { .. } | Request::WatchFederation { .. } => Reply::Done,
     }
 }
 

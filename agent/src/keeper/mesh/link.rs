@@ -26,6 +26,9 @@ fn is_wanted(keeper: &Keeper) -> bool {
     if keeper.mesh.affairs.leaving.load(std::sync::atomic::Ordering::Relaxed) {
         return true;
     }
+    if !keeper.policy().config.federation.is_empty() {
+        return true;
+    }
     match keeper.mesh.state() {
         MeshState::Joining | MeshState::Member | MeshState::Authority | MeshState::Cloned => true,
         // Whoever was put out still answers to nobody, and asks nobody.

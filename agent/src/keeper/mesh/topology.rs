@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Keeper, Mesh, MeshError};
 use crate::keeper::row;
 use crate::keeper::state::{Change, State, Table, Write};
+use crate::ops::named_file;
 
 /// Row of [`Kept`].
 const ROW: &str = "topology";
@@ -105,7 +106,7 @@ pub(super) async fn read_files(keeper: &Keeper) {
     let gossip = &policy.config.gossip;
     let paths = (gossip.ipa_ca_file.clone(), gossip.ipa_bind_password_file.clone());
     let read = tokio::task::spawn_blocking(move || {
-        let text = |path: Option<String>| path.map(|path| read(&path)).transpose();
+        let text = |path: Option<String>| path.map(|path| named_file::read(&path, MAX_FILE)).transpose();
         Ok::<_, String>((text(paths.0)?, text(paths.1)?))
     });
     match read.await {
@@ -116,16 +117,5 @@ pub(super) async fn read_files(keeper: &Keeper) {
         }
         Ok(Err(why)) => keeper.alarms.raise("mesh, files of the directory", why),
         Err(_) => {}
-    }
-}
-
-fn read(path: &str) -> Result<String, String> {
-    use std::io::Read;
-    let failed = |error: std::io::Error| format!("cannot read {path} ({error}): make it readable for the agent's user");
-    let mut text = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
-    match read.map_err(failed)? as u64 > MAX_FILE {
-        true => Err(format!("{path} is larger than {MAX_FILE} bytes")),
-        false => Ok(text),
     }
 }

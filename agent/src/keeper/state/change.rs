@@ -44,6 +44,8 @@ pub enum Table {
     Mesh,
     /// Keys that sign tokens of workloads.
     TokenKeys,
+    /// Bundles of other trust domains, by their name.
+    Federation,
 }
 
 impl Table {
@@ -58,12 +60,15 @@ impl Table {
             Self::Crls => 7,
             Self::Mesh => 8,
             Self::TokenKeys => 9,
+            Self::Federation => 10,
         }
     }
 
     const fn max_value(self) -> usize {
         match self {
             Self::Crls => MAX_CRL,
+            // A document, and when it came.
+            Self::Federation => MAX_VALUE + 1024,
             _ => MAX_VALUE,
         }
     }
@@ -87,7 +92,7 @@ pub enum Write {
         table: Table,
         /// Under which name; at most [`MAX_KEY`] bytes.
         key: String,
-        /// At most [`MAX_VALUE`] bytes; in [`Table::Crls`], [`MAX_CRL`].
+        /// At most [`MAX_VALUE`] bytes; in [`Table::Crls`], [`MAX_CRL`]; in [`Table::Federation`], a little more.
         value: Zeroizing<Vec<u8>>,
     },
     /// Removes a value; nothing happens if there is none.

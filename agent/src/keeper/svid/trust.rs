@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reverie_core::id::NodeId;
+use reverie_core::id::{NodeId, TrustDomain};
 use reverie_core::jwt::{self, Purpose};
 use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 
@@ -25,8 +25,25 @@ pub(super) fn trusted(keeper: &Keeper, purpose: Purpose) -> BTreeMap<Kid, Truste
     others.chain(own).collect()
 }
 
-/// The keys of this trust domain as a JWK set (RFC 7517 §5).
+/// Those of this trust domain, by name.
+pub fn public_keys(keeper: &Keeper, purpose: Purpose) -> Vec<SigningPublicKey> {
+    trusted(keeper, purpose).into_values().map(|known| known.public_key).collect()
+}
+
+/// A JWK set (RFC 7517 §5) for each trust domain that is believed: this one and those it federates with.
+pub fn jwk_sets(keeper: &Keeper, purpose: Purpose) -> BTreeMap<TrustDomain, Vec<u8>> {
+    let bundles = keeper.federations.bundles();
+    let foreign = bundles.iter().map(|(domain, bundle)| {
+        let keys = match purpose {
+            Purpose::JwtSvid => &bundle.jwt_keys,
+            Purpose::WitSvid => &bundle.wit_keys,
+        };
+        (domain.clone(), serde_json::json!({ "keys": keys }).to_string().into_bytes())
+    });
+    foreign.chain([(keeper.host.trust_domain.clone(), jwk_set(keeper, purpose))]).collect()
+}
+
+/// The keys of this trust domain.
 pub fn jwk_set(keeper: &Keeper, purpose: Purpose) -> Vec<u8> {
-    let trusted = trusted(keeper, purpose);
-    jwt::jwk_set(trusted.values().map(|known| &known.public_key)).to_string().into_bytes()
+    jwt::jwk_set(&public_keys(keeper, purpose)).to_string().into_bytes()
 }

@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use reverie_core::ca;
 use reverie_core::id::SpiffeId;
-use reverie_core::jwt::{Audience, Purpose, Rejected, header, judge};
+use reverie_core::jwt::{Audience, Header, Purpose, Rejected, header, judge};
 use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 use serde_json::{Map, Value};
 
@@ -13,12 +14,46 @@ use super::trust::{Trusted, trusted};
 use crate::keeper::{Keeper, clock};
 
 /// Whose token it is, and all that it says, if it counts here and now for `audience`.
-pub fn validate(keeper: &Keeper, token: &str, audience: &Audience) -> Result<(SpiffeId, Map<String, Value>), Rejected> {
+pub fn validate(keeper: &Keeper, token: &str, audience: &Audience) -> Judged {
     let header = header(token)?;
+    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| Rejected::Algorithm)?;
+    match claimed_domain(token)? {
+        Some(domain) if domain != keeper.host.trust_domain.as_str() => {
+            validate_foreign(keeper, token, &header, algorithm, &domain, audience)
+        }
+        _ => validate_own(keeper, token, &header, algorithm, audience),
+    }
+}
+
+type Judged = Result<(SpiffeId, Map<String, Value>), Rejected>;
+
+/// Which bundle may vouch for it, by its own word: nothing else is taken from what is not verified yet.
+fn claimed_domain(token: &str) -> Result<Option<String>, Rejected> {
+    let claims: Map<String, Value> = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Rejected::Form)?;
+    let subject = claims.get("sub").and_then(Value::as_str).and_then(|subject| subject.parse::<SpiffeId>().ok());
+    Ok(subject.map(|subject| subject.trust_domain().to_owned()))
+}
+
+fn validate_foreign(
+    keeper: &Keeper,
+    token: &str,
+    header: &Header,
+    algorithm: Algorithm,
+    domain: &str,
+    audience: &Audience,
+) -> Judged {
+    let bundles = keeper.federations.bundles();
+    let bundle = bundles.iter().find(|(known, _)| known.as_str() == domain).map(|(_, bundle)| bundle).ok_or(Rejected::Key)?;
+    let key = bundle.jwt_keys.iter().find(|key| key.get("kid").and_then(Value::as_str) == Some(header.kid.as_str()));
+    let key: Jwk = serde_json::from_value(key.ok_or(Rejected::Key)?.clone()).map_err(|_| Rejected::Key)?;
+    let claims = verify(token, &DecodingKey::from_jwk(&key).map_err(|_| Rejected::Key)?, algorithm)?;
+    Ok((judge(&claims, domain, audience, clock::now())?, claims))
+}
+
+fn validate_own(keeper: &Keeper, token: &str, header: &Header, algorithm: Algorithm, audience: &Audience) -> Judged {
     let kid = data_encoding::HEXLOWER.decode(header.kid.as_bytes()).ok();
     let kid = kid.and_then(|kid| kid.as_slice().try_into().ok().map(Kid)).ok_or(Rejected::Key)?;
     let known = trusted(keeper, Purpose::JwtSvid).remove(&kid).ok_or(Rejected::Key)?;
-    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| Rejected::Algorithm)?;
     if algorithm != Algorithm::ES256 {
         return Err(Rejected::Algorithm);
     }

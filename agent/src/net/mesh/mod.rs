@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::keeper::Keeper;
-use super::{Error, directory, listener};
+use super::{Error, directory, federation, listener};
 use crate::ops::channel::ChannelError;
 use crate::ops::logging;
 use book::Book;
@@ -60,6 +60,7 @@ pub async fn run(keeper: Arc<Keeper>) -> Result<(), Error> {
     work.spawn(tasks::run(Arc::clone(&net)));
     work.spawn(directory::run(Arc::clone(&net)));
     work.spawn(tell(Arc::clone(&net)));
+    work.spawn(federation::run(Arc::clone(&keeper)));
     let reporting = Arc::clone(&net);
     work.spawn(async move { Book::report(&reporting).await });
 

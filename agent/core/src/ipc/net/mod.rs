@@ -3,6 +3,7 @@
 //!
 //! Net holds no key. Every signature it can have is over a statement of a fixed shape, which the keeper writes itself.
 
+mod federation;
 mod report;
 mod situation;
 mod task;
@@ -12,11 +13,12 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{NodeId, TrustDomain};
 use crate::mesh::crypto::{KemPublicKey, Kid};
 use crate::mesh::join::request::JoinRequest;
 use crate::mesh::vector::{Position, VersionVector};
 
+pub use federation::{BundleEndpoint, FederationEndpoints, Verification};
 pub use report::{Metrics, PeerState, RequestCount, Stats, Topology};
 pub use situation::{MeshIdentity, NetSettings, Peer, RefusedHost, Situation, TopologySettings, Waiters};
 pub use task::{Task, TaskKind};
@@ -151,6 +153,20 @@ pub enum Request {
     },
     /// Peers as net sees them, those that changed since they were told last; at most once a second.
     Peers(Vec<PeerState>),
+    /// Answers with [`Reply::Federation`] as soon as its number differs from `seen`, or after 25 s.
+    WatchFederation {
+        /// The number of the endpoints net has; 0 for none.
+        seen: u64,
+    },
+    /// A bundle was fetched, or could not be; answered with [`Reply::FetchAgain`].
+    Fetched {
+        /// For which trust domain.
+        trust_domain: TrustDomain,
+        /// The document as it came, at most 1 MiB, or why there is none.
+        outcome: Result<Vec<u8>, String>,
+    },
+    /// The bundle of our own trust domain, for everyone; answered with [`Reply::Bundle`].
+    Bundle,
     /// What net counts, for `/metrics`. Sent every few seconds.
     Metrics(Metrics),
 }
@@ -238,6 +254,12 @@ pub enum Reply {
         /// It is there.
         found: bool,
     },
+    /// To [`Request::WatchFederation`]; `None` if nothing changed in time.
+    Federation(Option<FederationEndpoints>),
+    /// To [`Request::Fetched`]: seconds until the next time.
+    FetchAgain(u32),
+    /// To [`Request::Bundle`]: JSON.
+    Bundle(Vec<u8>),
     /// To [`Request::Stats`].
     Stats(Stats),
     /// To everything that has no answer of its own.

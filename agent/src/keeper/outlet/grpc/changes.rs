@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::keeper::Keeper;
+use crate::keeper::federation::Bundles;
 use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::local::peer::Peer;
@@ -19,12 +20,13 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Who runs another program by now is not told by any change.
 const RECHECK: Duration = Duration::from_secs(60);
 
-/// Rotations, trust, policy and token keys from now on.
+/// Rotations, trust, policy, token keys and bundles of other trust domains from now on.
 pub(super) struct Changes {
     generations: broadcast::Receiver<Arc<Generation>>,
     issuers: watch::Receiver<Arc<Issuers>>,
     policies: watch::Receiver<Arc<Policy>>,
     token_keys: watch::Receiver<Arc<Vec<Arc<TokenKey>>>>,
+    bundles: watch::Receiver<Arc<Bundles>>,
     /// Something has changed that was not looked at.
     due: bool,
     recheck: Instant,
@@ -38,6 +40,7 @@ impl Changes {
             issuers: keeper.watch_issuers(),
             policies: keeper.watch_policy(),
             token_keys: keeper.token_keys.watch(),
+            bundles: keeper.federations.watch(),
             due: false,
             recheck: Instant::now() + RECHECK,
         }
@@ -54,6 +57,7 @@ impl Changes {
                 _ = self.issuers.changed() => true,
                 _ = self.policies.changed() => true,
                 _ = self.token_keys.changed() => true,
+                _ = self.bundles.changed() => true,
                 () = tokio::time::sleep_until(self.recheck) => true,
             };
         }
@@ -62,6 +66,7 @@ impl Changes {
         self.issuers.mark_unchanged();
         self.policies.mark_unchanged();
         self.token_keys.mark_unchanged();
+        self.bundles.mark_unchanged();
         self.due = false;
         self.recheck = Instant::now() + RECHECK;
     }

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::Bytes;
 use reverie_core::api::{Code, Problem};
+use reverie_core::federation::ForeignBundle;
+use reverie_core::id::TrustDomain;
+use sha2::{Digest, Sha256};
 
 use crate::keeper::Keeper;
-use crate::keeper::identity::issuers::Issuers;
+use crate::keeper::federation::Bundles;
+use crate::keeper::identity::issuers::{Issuers, to_pem};
 use crate::keeper::local::answer::Failure;
 use crate::keeper::outlet::der;
 
@@ -23,6 +27,8 @@ pub(super) struct Trust {
     pub(super) roots: Vec<u8>,
     /// DER; none if they are too large for a message.
     pub(super) lists: Vec<Bytes>,
+    /// Roots of the trust domains that this one federates with, in the same form, by their SPIFFE IDs.
+    pub(super) federated: BTreeMap<String, Vec<u8>>,
 }
 
 /// The last that was rendered.
@@ -31,17 +37,18 @@ pub(super) struct Rendered(Mutex<Option<Arc<Trust>>>);
 
 /// The trust of this moment.
 pub(super) fn now(keeper: &Keeper) -> Result<Arc<Trust>, Failure> {
-    let issuers = keeper.issuers();
+    let (issuers, bundles) = (keeper.issuers(), keeper.federations.bundles());
+    let digest = digest(&issuers, &bundles);
     let mut rendered = keeper.grpc.trust.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = rendered.as_ref().filter(|known| known.digest == issuers.digest) {
+    if let Some(known) = rendered.as_ref().filter(|known| known.digest == digest) {
         return Ok(Arc::clone(known));
     }
-    let trust = Arc::new(render(&issuers)?);
+    let trust = Arc::new(render(&issuers, &bundles, digest)?);
     *rendered = Some(Arc::clone(&trust));
     Ok(trust)
 }
 
-fn render(issuers: &Issuers) -> Result<Trust, Failure> {
+fn render(issuers: &Issuers, bundles: &Bundles, digest: String) -> Result<Trust, Failure> {
     let unreadable = |error: pem::PemError| Problem::new(Code::Internal, format!("there is no DER of roots or lists: {error}"));
     let roots = der::blocks(&issuers.bundle_pem).map_err(unreadable)?;
     if roots.is_empty() {
@@ -55,23 +62,34 @@ fn render(issuers: &Issuers) -> Result<Trust, Failure> {
         tracing::warn!("the revocation lists are larger than a message of the Workload API may be, and are left out of it");
     }
     Ok(Trust {
-        digest: issuers.digest.clone(),
+        digest,
+        federated: bundles.iter().map(|(domain, bundle)| (id_of(domain), bundle.roots.concat())).collect(),
         roots: roots.concat(),
         lists: if fit { lists.into_iter().map(Bytes::from).collect() } else { vec![] },
     })
 }
 
-/// Roots of foreign trust domains, by their SPIFFE ID. There is no federation yet.
-pub(super) fn federated(_keeper: &Keeper) -> BTreeMap<String, Vec<u8>> {
-    BTreeMap::new()
+/// Changes when the roots or lists of any trust domain that is believed do.
+pub(super) fn digest(issuers: &Issuers, bundles: &Bundles) -> String {
+    let mut hash = Sha256::new().chain_update(&issuers.digest);
+    for (domain, bundle) in bundles {
+        hash.update(domain.as_str());
+        bundle.roots.iter().for_each(|root| hash.update(Sha256::digest(root)));
+    }
+    data_encoding::HEXLOWER.encode(&hash.finalize())
 }
 
-/// The same by their names, PEM.
-pub(super) fn federated_pem(_keeper: &Keeper) -> BTreeMap<String, String> {
-    BTreeMap::new()
+/// Roots of a trust domain that this one federates with, PEM.
+pub(super) fn roots_pem(bundle: &ForeignBundle) -> String {
+    bundle.roots.iter().map(|root| to_pem("CERTIFICATE", root)).collect()
 }
 
 /// The SPIFFE ID of our own trust domain.
 pub(super) fn own_id(keeper: &Keeper) -> String {
-    format!("spiffe://{}", keeper.host.trust_domain)
+    id_of(&keeper.host.trust_domain)
+}
+
+/// The SPIFFE ID of a trust domain.
+pub(super) fn id_of(domain: &TrustDomain) -> String {
+    format!("spiffe://{domain}")
 }

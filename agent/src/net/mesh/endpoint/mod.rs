@@ -1,6 +1,7 @@
 //! The endpoints: one file each. Who asks is seen before anything it sent is looked at.
 
 mod await_client;
+mod bundle;
 mod digest;
 mod gate;
 mod join;
@@ -38,6 +39,7 @@ enum Endpoint {
     Digest,
     Membership,
     Join,
+    Bundle,
 }
 
 impl Endpoint {
@@ -52,6 +54,7 @@ impl Endpoint {
             "/api/gossip/digest" => Self::Digest,
             "/api/gossip/membership" => Self::Membership,
             "/api/mesh/join" => Self::Join,
+            "/api/federation/bundle" => Self::Bundle,
             _ => return None,
         })
     }
@@ -67,13 +70,14 @@ impl Endpoint {
             Self::Digest => "digest",
             Self::Membership => "membership",
             Self::Join => "join",
+            Self::Bundle => "bundle",
         }
     }
 
     const fn method(self) -> &'static str {
         match self {
             Self::Sync | Self::RegisterKem | Self::Membership | Self::Join => "POST",
-            Self::KemInfo | Self::WrappingKey | Self::Stats | Self::AwaitClient | Self::Digest => "GET",
+            Self::KemInfo | Self::WrappingKey | Self::Stats | Self::AwaitClient | Self::Digest | Self::Bundle => "GET",
         }
     }
 }
@@ -125,6 +129,7 @@ async fn answer(
         Endpoint::Digest => digest::answer(net, caller, &request).await,
         Endpoint::Membership => membership::answer(net, caller, request).await,
         Endpoint::Join => join::answer(net, caller, request).await,
+        Endpoint::Bundle => bundle::answer(net).await,
     }
 }
 

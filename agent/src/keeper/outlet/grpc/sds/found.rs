@@ -6,11 +6,14 @@ use std::sync::Arc;
 use prost::Message;
 use reverie_core::api::{Code, Problem};
 use reverie_core::config::Identity;
+use reverie_core::federation::ForeignBundle;
+use reverie_core::id;
 use reverie_core::sds::Wanted;
 use reverie_proto::sds::{
     Any, CertificateValidationContext, DataSource, Secret, Specifier, SpiffeCertValidatorConfig, TlsCertificate, TrustDomain,
     Type, TypedExtensionConfig,
 };
+use sha2::{Digest, Sha256};
 
 use super::super::{holdings, trust};
 use crate::keeper::Keeper;
@@ -35,6 +38,7 @@ pub(super) struct Found {
 enum What {
     Certificate(Box<Identity>, Arc<Generation>),
     Domain(Arc<Issuers>),
+    Foreign(Arc<ForeignBundle>),
     AllDomains(Arc<Issuers>),
 }
 
@@ -71,8 +75,8 @@ async fn one(keeper: &Arc<Keeper>, peer: &Peer, identities: &[Identity], name: &
         Some(Wanted::Identity(id)) => identities.iter().find(|identity| identity.spiffe_id == id),
         Some(Wanted::Domain(None)) => return Ok(Some(domain(keeper, What::Domain))),
         Some(Wanted::AllDomains) => return Ok(Some(domain(keeper, What::AllDomains))),
-        // There is no federation yet.
-        Some(Wanted::Domain(Some(_))) | None => None,
+        Some(Wanted::Domain(Some(other))) => return Ok(foreign(keeper, &other)),
+        None => None,
     };
     let Some(identity) = identity else { return Ok(None) };
     let generation = holdings::generation(keeper, peer, identity).await?;
@@ -81,7 +85,14 @@ async fn one(keeper: &Arc<Keeper>, peer: &Peer, identities: &[Identity], name: &
 
 fn domain(keeper: &Keeper, what: fn(Arc<Issuers>) -> What) -> Found {
     let issuers = keeper.issuers();
-    Found { version: issuers.digest.clone(), what: what(issuers) }
+    Found { version: trust::digest(&issuers, &keeper.federations.bundles()), what: what(issuers) }
+}
+
+/// A trust domain that ours federates with.
+fn foreign(keeper: &Keeper, domain: &id::TrustDomain) -> Option<Found> {
+    let bundle = Arc::clone(keeper.federations.bundles().get(domain)?);
+    let version = data_encoding::HEXLOWER.encode(&Sha256::digest(bundle.roots.concat()));
+    Some(Found { version, what: What::Foreign(bundle) })
 }
 
 async fn deny(keeper: &Keeper, peer: &Peer, name: &str) {
@@ -96,7 +107,7 @@ impl Found {
     pub(super) fn handed(&self) -> Option<(&Identity, &Generation)> {
         match &self.what {
             What::Certificate(identity, generation) => Some((identity, generation)),
-            What::Domain(_) | What::AllDomains(_) => None,
+            What::Domain(_) | What::Foreign(_) | What::AllDomains(_) => None,
         }
     }
 
@@ -113,11 +124,17 @@ impl Found {
                 crl: Some(issuers.crl_pem.as_bytes()).filter(|lists| !lists.is_empty()).map(inline),
                 custom_validator_config: None,
             }),
+            What::Foreign(bundle) => Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: Some(inline(trust::roots_pem(bundle).as_bytes())),
+                crl: None,
+                custom_validator_config: None,
+            }),
             // This validator ignores `crl`, and takes lists from among the roots.
             What::AllDomains(issuers) => {
                 let own =
                     (keeper.host.trust_domain.to_string(), [issuers.bundle_pem.as_bytes(), issuers.crl_pem.as_bytes()].concat());
-                let foreign = trust::federated_pem(keeper).into_iter().map(|(name, pem)| (name, pem.into_bytes()));
+                let bundles = keeper.federations.bundles();
+                let foreign = bundles.iter().map(|(name, bundle)| (name.to_string(), trust::roots_pem(bundle).into_bytes()));
                 let domains = std::iter::once(own).chain(foreign);
                 let domains = domains.map(|(name, pem)| TrustDomain { name, trust_bundle: Some(inline(&pem)) });
                 let config = SpiffeCertValidatorConfig { trust_domains: domains.collect() };

@@ -1,10 +1,11 @@
 //! JWT-SVIDs, their bundles, and what a JWT-SVID of another says.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::Actor;
+use reverie_core::id::TrustDomain;
 use reverie_core::jwt::{Audience, InvalidAudience, Purpose};
 use reverie_proto::workload::{
     JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest, ValidateJwtsvidResponse,
@@ -78,18 +79,19 @@ fn value(json: serde_json::Value) -> Value {
 
 /// The keys that JWT-SVIDs are verified with.
 #[derive(Default)]
-pub(super) struct Bundles(Option<Vec<u8>>);
+pub(super) struct Bundles(Option<BTreeMap<TrustDomain, Vec<u8>>>);
 
 impl State for Bundles {
     type Message = JwtBundlesResponse;
 
     async fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> Result<Option<JwtBundlesResponse>, Failure> {
         holdings::identities(keeper, peer).await?;
-        let set = svid::jwk_set(keeper, Purpose::JwtSvid);
-        if self.0.as_ref() == Some(&set) {
+        let sets = svid::jwk_sets(keeper, Purpose::JwtSvid);
+        if self.0.as_ref() == Some(&sets) {
             return Ok(None);
         }
-        self.0 = Some(set.clone());
-        Ok(Some(JwtBundlesResponse { bundles: HashMap::from([(trust::own_id(keeper), set)]) }))
+        self.0 = Some(sets.clone());
+        let bundles = sets.into_iter().map(|(domain, set)| (trust::id_of(&domain), set)).collect();
+        Ok(Some(JwtBundlesResponse { bundles }))
     }
 }

@@ -1,6 +1,6 @@
 //! WIT-SVIDs, each with a key of its own, and their bundles (the draft profile of the Workload API).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,19 +72,19 @@ fn private_jwk(pkcs8: &[u8]) -> Result<String, Failure> {
 
 /// The keys that WIT-SVIDs are verified with.
 #[derive(Default)]
-pub(super) struct Bundles(Option<Vec<u8>>);
+pub(super) struct Bundles(Option<BTreeMap<TrustDomain, Vec<u8>>>);
 
 impl State for Bundles {
     type Message = WitBundlesResponse;
 
     async fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> Result<Option<WitBundlesResponse>, Failure> {
         holdings::identities(keeper, peer).await?;
-        let set = svid::jwk_set(keeper, Purpose::WitSvid);
-        if self.0.as_ref() == Some(&set) {
+        let sets = svid::jwk_sets(keeper, Purpose::WitSvid);
+        if self.0.as_ref() == Some(&sets) {
             return Ok(None);
         }
-        let text = String::from_utf8_lossy(&set).into_owned();
-        self.0 = Some(set);
-        Ok(Some(WitBundlesResponse { bundles: HashMap::from([(trust::own_id(keeper), text)]), more: false }))
+        self.0 = Some(sets.clone());
+        let text = |(domain, set): (TrustDomain, Vec<u8>)| (trust::id_of(&domain), String::from_utf8_lossy(&set).into_owned());
+        Ok(Some(WitBundlesResponse { bundles: sets.into_iter().map(text).collect(), more: false }))
     }
 }

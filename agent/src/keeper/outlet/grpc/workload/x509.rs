@@ -47,7 +47,7 @@ impl State for Svids {
             let message = X509svidResponse {
                 svids: svids.iter().map(|(identity, kept)| svid(identity, kept, &trust)).collect::<Result<_, _>>()?,
                 crl: trust.lists.clone(),
-                federated_bundles: trust::federated(keeper).into_iter().collect(),
+                federated_bundles: trust.federated.clone().into_iter().collect(),
             };
             // A key that it has already is not handed out again.
             let before = self.0.as_ref().map_or(&[][..], |before| &before.svids);
@@ -91,7 +91,7 @@ impl State for Bundles {
         self.0 = Some(trust.digest.clone());
         Ok(Some(X509BundlesResponse {
             crl: trust.lists.clone(),
-            bundles: std::iter::once(own).chain(trust::federated(keeper)).collect(),
+            bundles: std::iter::once(own).chain(trust.federated.clone()).collect(),
         }))
     }
 }
