@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::{output, python, text, wait_until};
+use reverie_tests::programs::{free_port, output, python, text, wait_until};
 use serde_json::json;
 use spiffe::{BundleSource, TrustDomain, WorkloadApiClient, WorkloadApiError, X509Context, X509Source};
 use tokio_stream::{Stream, StreamExt};
@@ -130,6 +130,49 @@ async fn the_crate_has_tokens_signed_verified_and_refused() {
     let theirs = "spiffe://example.org/svc/alice".parse().unwrap();
     let refused = client.fetch_jwt_svid(["db"], Some(&theirs)).await.unwrap_err();
     assert!(matches!(refused, WorkloadApiError::NoIdentityIssued), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_trust_domain_is_believed_by_its_own_bundle_as_soon_as_that_is_known() {
+    let port = free_port();
+    let mut other = Agent::of_host(
+        "other.org",
+        "a.other.org",
+        vec![],
+        &format!(
+            "[gossip]\nlisten = [\"127.0.0.1:{port}\"]\n[[identity]]\nname = \"theirs\"\nmatch = {{ uid = {} }}\n",
+            geteuid()
+        ),
+    );
+    other.start();
+    other.admin_post("/api/admin/mesh/init", &json!({})).ok();
+    let agent = agent();
+    let client = WorkloadApiClient::connect_to(endpoint(&agent)).await.unwrap();
+    let domain = TrustDomain::new("other.org").unwrap();
+    let mut bundles = client.stream_x509_bundles().await.unwrap();
+    assert!(next(&mut bundles).await.unwrap().bundle_for_trust_domain(&domain).unwrap().is_none());
+    let theirs = WorkloadApiClient::connect_to(endpoint(&other)).await.unwrap();
+    let token = theirs.fetch_jwt_svid(["db"], None).await.unwrap().token().to_owned();
+    assert!(client.validate_jwt_token("db", &token).await.unwrap_err().is_invalid_argument(), "a stranger's");
+
+    let first = other.path().join("first.json");
+    std::fs::write(&first, &other.get("/v1/bundle?format=spiffe").body).unwrap();
+    let declared = std::fs::read_to_string(agent.config()).unwrap();
+    let section = format!(
+        "[[federation]]\ntrust_domain = \"other.org\"\nurl = \"https://127.0.0.1:{port}/api/federation/bundle\"\n\
+         profile = \"https_spiffe\"\nspiffe_id = \"spiffe://other.org/host/a.other.org\"\nbundle_file = {first:?}\n"
+    );
+    std::fs::write(agent.config(), format!("{declared}{section}")).unwrap();
+    agent.signal(nix::sys::signal::Signal::SIGHUP);
+    assert!(next(&mut bundles).await.unwrap().bundle_for_trust_domain(&domain).unwrap().is_some());
+    assert_eq!(client.validate_jwt_token("db", &token).await.unwrap().spiffe_id().to_string(), "spiffe://other.org/svc/theirs");
+    let jwt = client.fetch_jwt_bundles().await.unwrap();
+    spiffe::JwtSvid::parse_and_validate(&token, &jwt, &["db"]).unwrap();
+    // It vouches for its own names alone, and no longer than it is declared.
+    std::fs::write(agent.config(), declared).unwrap();
+    agent.signal(nix::sys::signal::Signal::SIGHUP);
+    assert!(next(&mut bundles).await.unwrap().bundle_for_trust_domain(&domain).unwrap().is_none());
+    assert!(client.validate_jwt_token("db", &token).await.unwrap_err().is_invalid_argument());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

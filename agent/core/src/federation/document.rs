@@ -176,7 +176,7 @@ mod tests {
             json!([{ "use": "x509-svid", "x5c": [] }]),
             json!([{ "use": "x509-svid", "x5c": ["AA==", "AA=="] }]),
             json!([{ "use": "x509-svid", "x5c": ["not base64"] }]),
-            json!(vec![jwt.clone(); 257]),
+            json!(vec![jwt; 257]),
         ] {
             assert!(read(odd.clone()).is_err(), "{odd}");
         }

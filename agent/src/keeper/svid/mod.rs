@@ -5,7 +5,7 @@ mod keys;
 mod trust;
 mod validate;
 
-pub use issue::{JwtSvid, WitSvid, jwt_svid, wit_svid};
+pub use issue::{jwt_svid, wit_svid};
 pub use keys::{TokenKey, TokenKeyError, TokenKeys, bring_up_to_date, run};
-pub use trust::{jwk_set, jwk_sets, public_keys};
+pub use trust::{jwk_sets, public_keys};
 pub use validate::validate;

@@ -44,6 +44,6 @@ pub fn jwk_sets(keeper: &Keeper, purpose: Purpose) -> BTreeMap<TrustDomain, Vec<
 }
 
 /// The keys of this trust domain.
-pub fn jwk_set(keeper: &Keeper, purpose: Purpose) -> Vec<u8> {
+fn jwk_set(keeper: &Keeper, purpose: Purpose) -> Vec<u8> {
     jwt::jwk_set(&public_keys(keeper, purpose)).to_string().into_bytes()
 }

@@ -54,7 +54,7 @@ async fn a_token_of_one_host_counts_on_another_for_its_audience_until_the_host_i
     let (subject, claims) = svid::validate(&founder, &token, &audience()).unwrap();
     assert_eq!((subject.as_str(), &claims["aud"]), ("spiffe://example.org/svc/web", &json!(["reports"])));
     assert_eq!(svid::validate(&founder, &token, &"others".parse().unwrap()), Err(Rejected::Audience));
-    assert_eq!(svid::jwk_set(&founder, Purpose::JwtSvid), svid::jwk_set(&member, Purpose::JwtSvid), "the same on all hosts");
+    assert_eq!(svid::jwk_sets(&founder, Purpose::JwtSvid), svid::jwk_sets(&member, Purpose::JwtSvid), "the same on all hosts");
     membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
     settle(&founder).await;
     assert_eq!(svid::validate(&founder, &token, &audience()), Err(Rejected::Key));
@@ -67,11 +67,11 @@ async fn a_token_outlives_a_restart_of_its_host_and_its_keys_are_the_same() {
     let hosts = Hosts::new();
     let agent = hosts.start("a", "a").await;
     svid::bring_up_to_date(&agent).await.unwrap();
-    let (token, keys) = (token(&agent).await, svid::jwk_set(&agent, Purpose::JwtSvid));
+    let (token, keys) = (token(&agent).await, svid::jwk_sets(&agent, Purpose::JwtSvid));
     agent.close().await;
     let agent = hosts.start("a", "a").await;
     svid::bring_up_to_date(&agent).await.unwrap();
-    assert_eq!(svid::jwk_set(&agent, Purpose::JwtSvid), keys);
+    assert_eq!(svid::jwk_sets(&agent, Purpose::JwtSvid), keys);
     assert!(svid::validate(&agent, &token, &audience()).is_ok());
 }
 

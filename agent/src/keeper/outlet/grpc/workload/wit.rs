@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::Actor;
-use reverie_core::id::SpiffeId;
+use reverie_core::id::{SpiffeId, TrustDomain};
 use reverie_core::jwt::{Purpose, jwk};
 use reverie_core::mesh::crypto::Signer;
 use reverie_crypto::aws::SigningKey;
