@@ -191,13 +191,13 @@ async fn a_source_of_the_crate_outlives_a_restart_of_the_agent() {
     source.shutdown().await;
 }
 
-/// One call by curl as a user: what came, headers and trailers with it.
-fn call_as(user: &str, agent: &Agent, method: &str, header: bool) -> String {
+/// One call by curl as a user: what came within so many seconds, headers and trailers with it. A refusal ends by itself.
+fn call_as(user: &str, agent: &Agent, method: &str, header: bool, seconds: &str) -> String {
     let directory = agent.path().display().to_string();
     std::fs::write(agent.path().join("empty"), [0; 5]).unwrap();
     let socket = agent.run().join("workload.sock").display().to_string();
     let (data, url) = (format!("@{directory}/empty"), format!("http://localhost/{method}"));
-    let mut words = vec!["--reuid", user, "--regid", user, "--clear-groups", "curl", "--silent", "--max-time", "2"];
+    let mut words = vec!["--reuid", user, "--regid", user, "--clear-groups", "curl", "--silent", "--max-time", seconds];
     words.extend(["--http2-prior-knowledge", "--unix-socket", &socket, "--header", "content-type: application/grpc"]);
     words.extend(["--header", "te: trailers", "--data-binary", &data, "--dump-header", "-", "--output", "-", &url]);
     if header {
@@ -210,15 +210,18 @@ fn call_as(user: &str, agent: &Agent, method: &str, header: bool) -> String {
 fn each_user_sees_its_own_and_nothing_without_the_header_or_an_identity_as_root() {
     let agent = agent();
     let fetch = "SpiffeWorkloadAPI/FetchX509SVID";
-    let own = call_as(ALICE, &agent, fetch, true);
-    assert!(own.contains("spiffe://example.org/svc/alice") && !own.contains("/svc/inside"), "{own}");
-    let without = call_as(ALICE, &agent, fetch, false);
+    wait_until("a user has its own", 30, || {
+        let own = call_as(ALICE, &agent, fetch, true, "2");
+        assert!(!own.contains("/svc/inside"), "{own}");
+        own.contains("spiffe://example.org/svc/alice")
+    });
+    let without = call_as(ALICE, &agent, fetch, false, "20");
     assert!(without.contains("grpc-status: 3") && !without.contains("svc/alice"), "{without}");
     for method in [fetch, "SpiffeWorkloadAPI/FetchX509Bundles", "SpiffeWorkloadAPI/FetchJWTBundles"] {
-        let nobody = call_as("46009", &agent, method, true);
+        let nobody = call_as("46009", &agent, method, true, "20");
         assert!(nobody.contains("grpc-status: 7") && nobody.contains("no%20identity%20issued"), "{nobody}");
     }
-    let unknown = call_as(ALICE, &agent, "SpiffeWorkloadAPI/Nothing", true);
+    let unknown = call_as(ALICE, &agent, "SpiffeWorkloadAPI/Nothing", true, "20");
     assert!(unknown.contains("grpc-status: 12"), "{unknown}");
     let events = agent.ctl_json_lines(&["audit", "tail", "--lines", "100"]);
     let denied =
