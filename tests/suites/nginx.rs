@@ -9,7 +9,7 @@ use reverie_tests::programs::{free_port, wait_until};
 use serde_json::json;
 
 use super::client::Client;
-use super::server::{Server, client_identity, rotates_under_load};
+use super::server::{From, Server, client_identity, rotates_under_load};
 use super::service::Service;
 
 pub(super) fn start(place: &Path, certs: &Path, port: u16) -> Server {
@@ -31,9 +31,13 @@ pub(super) fn start(place: &Path, certs: &Path, port: u16) -> Server {
 }
 
 fn agent(port: u16, reload: impl FnOnce(&Path) -> String) -> Agent {
+    agent_of("", port, reload)
+}
+
+fn agent_of(head: &str, port: u16, reload: impl FnOnce(&Path) -> String) -> Agent {
     let agent = Agent::new("");
     let reload = reload(agent.path());
-    agent.configure(&format!("{}reload = {reload}\nverify = \"127.0.0.1:{port}\"\n{}", Agent::web(), client_identity()));
+    agent.configure(&format!("{head}{}reload = {reload}\nverify = \"127.0.0.1:{port}\"\n{}", Agent::web(), client_identity()));
     agent
 }
 
@@ -43,12 +47,21 @@ pub(super) fn by_pidfile(place: &Path) -> String {
 
 #[test]
 fn nginx_serves_every_rotation_without_a_failed_handshake() {
+    serves_every_rotation(From::Files);
+}
+
+#[test]
+fn nginx_serves_every_rotation_from_the_view_as_root() {
+    serves_every_rotation(From::View);
+}
+
+fn serves_every_rotation(from: From) {
     let port = free_port();
-    let mut agent = agent(port, by_pidfile);
+    let mut agent = agent_of(from.head(), port, by_pidfile);
     agent.start();
-    agent.file("web", "tls.key");
-    let _nginx = start(agent.path(), &agent.run().join("certs/web"), port);
-    rotates_under_load(&agent, port, Service::Nginx);
+    let folder = from.folder(&agent);
+    let _nginx = start(agent.path(), &folder, port);
+    rotates_under_load(&agent, port, Service::Nginx, &folder);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::unistd::User;
 use reverie_tests::agent::Agent;
 use reverie_tests::programs::free_port;
 
-use super::server::{Server, client_identity, open_directory, rotates_under_load};
+use super::server::{From, Server, client_identity, open_directory, rotates_under_load};
 use super::service::Service;
 
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
@@ -22,6 +22,15 @@ fn as_postgres(program: &str, home: &Path) -> Command {
 
 #[test]
 fn postgresql_serves_every_rotation_without_a_failed_handshake() {
+    serves_every_rotation(From::Files);
+}
+
+#[test]
+fn postgresql_serves_every_rotation_from_the_view_as_root() {
+    serves_every_rotation(From::View);
+}
+
+fn serves_every_rotation(from: From) {
     let port = free_port();
     let mut agent = Agent::new("");
     let home = agent.path().join("pg");
@@ -29,16 +38,18 @@ fn postgresql_serves_every_rotation_without_a_failed_handshake() {
     let user = User::from_name("postgres").unwrap().expect("the user postgres");
     nix::unistd::chown(&home, Some(user.uid), Some(user.gid)).unwrap();
     agent.configure(&format!(
-        "[[identity]]\nname = \"web\"\ndns = [\"localhost\"]\nmatch = {{ user = \"postgres\" }}\n\
+        "{}[[identity]]\nname = \"web\"\ndns = [\"localhost\"]\nmatch = {{ user = \"postgres\" }}\n\
          files = {{ owner = \"postgres\", group = \"postgres\", mode = \"0400\" }}\n\
          reload = {{ signal = \"HUP\", pidfile = \"{}/data/postmaster.pid\" }}\nverify = \"postgres://127.0.0.1:{port}\"\n{}",
+        from.head(),
         home.display(),
         client_identity()
     ));
     agent.start();
     let made = as_postgres("initdb", &home).args(["-D", "data", "-A", "trust", "--no-sync"]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let certs = |name: &str| agent.file_path("web", name);
+    let folder = from.folder(&agent);
+    let certs = |name: &str| folder.join(name).display().to_string();
     let settings = format!(
         "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nssl = on\nfsync = off\n\
          ssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'\nssl_crl_file = '{}'\n",
@@ -53,5 +64,6 @@ fn postgresql_serves_every_rotation_without_a_failed_handshake() {
     let mut command = as_postgres("postgres", &home);
     command.args(["-D", "data"]).stderr(std::fs::File::create(agent.path().join("pg.log")).unwrap());
     let _postgres = Server::start(command, port);
-    rotates_under_load(&agent, port, Service::Postgres);
+    // The pairs are read by the test, which is not whom the view shows them.
+    rotates_under_load(&agent, port, Service::Postgres, &From::Files.folder(&agent));
 }

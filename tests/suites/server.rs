@@ -1,6 +1,6 @@
 //! A server under test, and the load on it while its certificate rotates.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,13 +50,13 @@ pub(super) fn client_identity() -> String {
     format!("[[identity]]\nname = \"client\"\nmatch = {{ uid = {} }}\n", nix::unistd::geteuid())
 }
 
-/// Rotates `web` over and over while clients make new connections and a reader reads pairs: nothing may fail.
-pub(super) fn rotates_under_load(agent: &Agent, port: u16, service: Service) {
+/// Rotates `web` over and over while clients make new connections and a reader reads the pairs in a folder: nothing may fail.
+pub(super) fn rotates_under_load(agent: &Agent, port: u16, service: Service, pairs: &Path) {
     let client = Client::new(agent);
     // One that listens may not be ready to serve yet.
     wait_until("a first connection", 15, || client.connect(port, service).is_ok());
     Client::anonymous(agent).connect(port, service).expect_err("the service wants a certificate of its clients");
-    let load = Load::start(&client, port, service, &agent.run().join("certs/web"));
+    let load = Load::start(&client, port, service, pairs);
     let (begun, mut rotations) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(8) {
         let rotated = agent.admin_post("/api/admin/rotate", &json!({ "identity": "web" })).ok();
@@ -68,6 +68,39 @@ pub(super) fn rotates_under_load(agent: &Agent, port: u16, service: Service) {
     assert_eq!(outcome.failures, [""; 0], "after {} handshakes and {rotations} rotations", outcome.handshakes);
     assert!(rotations >= 5 && outcome.serials.len() >= 5, "{rotations} rotations, {} serials seen", outcome.serials.len());
     assert!(outcome.handshakes > 50 && outcome.pairs > 50, "{} handshakes, {} pairs", outcome.handshakes, outcome.pairs);
+}
+
+/// Where a service reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// Published files.
+    Files,
+    /// The file view.
+    View,
+}
+
+impl From {
+    /// What the configuration begins with.
+    pub(super) fn head(self) -> &'static str {
+        match self {
+            Self::Files => "",
+            Self::View => "[view]\nenabled = true\n",
+        }
+    }
+
+    /// The folder of `web`, once it is there.
+    pub(super) fn folder(self, agent: &Agent) -> PathBuf {
+        match self {
+            Self::Files => {
+                agent.file("web", "tls.key");
+                agent.run().join("certs/web")
+            }
+            Self::View => {
+                wait_until("the view is mounted", 20, || agent.run().join("view/certs").exists());
+                agent.run().join("view/certs/web")
+            }
+        }
+    }
 }
 
 /// A directory that any user may enter.

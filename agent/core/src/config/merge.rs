@@ -72,7 +72,7 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
     let federation = federation::check(&main, &trust_domain, federation)?;
     let ca = check_ca(&main, ca)?;
     let seal = check_seal(&main, seal)?;
-    let mut declared = Declared { trust_domain: &trust_domain, ..Declared::default_for(&trust_domain) };
+    let mut declared = Declared { trust_domain: &trust_domain, has_view: view.enabled, ..Declared::default_for(&trust_domain) };
     declared.take(&main, identity, secret)?;
     declared.take_tunnels(&main, tunnel)?;
     for source in drop_ins {
@@ -115,6 +115,7 @@ pub fn parse(main: Source<'_>, drop_ins: &[Source<'_>]) -> Result<Config, Config
 
 struct Declared<'a> {
     trust_domain: &'a TrustDomain,
+    has_view: bool,
     identities: Vec<Identity>,
     secrets: Vec<Secret>,
     places: BTreeMap<(&'static str, String), Place>,
@@ -127,6 +128,7 @@ impl<'a> Declared<'a> {
     fn default_for(trust_domain: &'a TrustDomain) -> Self {
         Self {
             trust_domain,
+            has_view: false,
             identities: vec![],
             secrets: vec![],
             places: BTreeMap::new(),
@@ -139,6 +141,11 @@ impl<'a> Declared<'a> {
     fn take(&mut self, source: &Document<'_>, identities: Vec<RawIdentity>, secrets: Vec<RawSecret>) -> Result<(), ConfigError> {
         for raw in identities {
             let place = self.claim(source, "identity", &raw.name)?;
+            if let (Some(reload), None, false) = (&raw.reload, &raw.files, self.has_view) {
+                let message = "`reload` needs `files`, or the file view (`enabled = true` under [view]): without them there is \
+                               nothing to read again";
+                return Err(source.error(reload, message));
+            }
             let identity = check_identity(source, self.trust_domain, raw, &place)?;
             if let Some(FileRule { pkcs12: Some(Pkcs12 { password: Password::Secret(secret), .. }), .. }) = &identity.files {
                 self.passwords.push((place, identity.name.clone(), secret.clone()));
@@ -211,9 +218,6 @@ fn check_identity(source: &Document<'_>, domain: &TrustDomain, raw: RawIdentity,
         && renew.get_ref().deadline.is_some_and(|deadline| deadline.0 > ttl.0 / 2)
     {
         return Err(source.error(renew, format!("`deadline` must be at most half of the certificate's life, which is {ttl}")));
-    }
-    if let (Some(reload), None) = (&raw.reload, &raw.files) {
-        return Err(source.error(reload, "`reload` needs `files`: without files there is nothing to read again"));
     }
     if raw.dns.len() + raw.ip.len() > 100 {
         return Err(source.error(&raw.name, "an identity may have at most 100 DNS names and addresses"));
@@ -451,6 +455,13 @@ allow = ["web"]
                 main_file(&with(line, &format!("match = {{ {executable}, {beside} }}"))).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_service_is_told_of_published_files_or_of_what_it_reads_in_the_view() {
+        let unpublished = GOOD.lines().filter(|line| !line.starts_with("files")).map(|line| format!("{line}\n")).collect::<String>();
+        assert!(refusal(&unpublished).contains("`reload` needs `files`, or the file view"));
+        main_file(&unpublished.replace("[[identity]]", "[view]\nenabled = true\n[[identity]]")).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use reverie_core::ipc::{prober, warden};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::keeper::Keeper;
+use crate::keeper::outlet::files;
 use crate::keeper::roles::{RoleError, WORK_DEADLINE};
 use crate::ops::host::Scope;
 
@@ -29,7 +30,7 @@ pub async fn tell(keeper: &Keeper, identity: &Identity, uid: Option<u32>, reload
             (warden::Reload::Command { argv: argv.clone() }, format!("ran {}", argv.first().map_or("", String::as_str)))
         }
         Reload::Redis(socket) => {
-            let directory = keeper.host.run.join("certs").join(identity.name.as_str()).display().to_string();
+            let directory = files::read_at(&keeper.host.run, identity);
             (warden::Reload::Redis { socket: socket.clone(), directory }, format!("set anew in redis at {socket}"))
         }
     };

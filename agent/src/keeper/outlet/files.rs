@@ -13,6 +13,7 @@ use crate::keeper::identity::issuers::Issuers;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::roles::{RoleError, WORK_DEADLINE};
 use crate::ops::policy::Ownership;
+use crate::view::FOLDER;
 
 /// Why the files of an identity could not be published.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,14 @@ pub async fn withdraw(keeper: &Keeper, kind: TargetKind, name: String) -> Result
     match keeper.roles.warden(&Request::Withdraw(Target { kind, name }), None, WORK_DEADLINE).await? {
         Reply::Withdrawn => Ok(()),
         _ => Err(RoleError::OutOfStep("warden")),
+    }
+}
+
+/// Where its service reads: what is not published is in the view alone.
+pub fn read_at(run: &Path, identity: &Identity) -> String {
+    match identity.files {
+        Some(_) => directory(run, identity),
+        None => directory(&run.join(FOLDER), identity),
     }
 }
 
