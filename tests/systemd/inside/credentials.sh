@@ -1,9 +1,3 @@
-# The guide's commands, as they stand: each block of the page runs in a shell of its own.
-block() { # block NUMBER
-    awk -v wanted="$1" '/^```sh$/ { inside = ++n == wanted; next } /^```$/ { inside = 0 } inside' /shared/guides/systemd-unit.md >/tmp/block.sh
-    [ -s /tmp/block.sh ]
-    bash -euo pipefail /tmp/block.sh
-}
 credential() { cat "/run/credentials/$1/$2"; }
 serial_of_job() { openssl s_client -connect 127.0.0.1:8443 </dev/null 2>/dev/null | openssl x509 -noout -serial 2>/dev/null; }
 fails_with_243() {
@@ -15,8 +9,8 @@ log_has() { journalctl --no-pager --output=cat -u reverie-agent.service | grep -
 step "the guide: a unit gets certificate, key, roots and a secret by LoadCredential="
 systemctl start reverie-agent-credentials.socket
 [ "$(stat -c '%U:%G %a' /run/reverie/credentials.sock)" = "root:root 600" ]
-block 1 >/dev/null
-block 2
+block systemd-unit 1 >/dev/null
+block systemd-unit 2
 eventually 10 serial_of_job
 credential job.service job.ca >/tmp/job.ca
 openssl s_client -connect 127.0.0.1:8443 -verify_return_error -CAfile /tmp/job.ca -verify_hostname job.example.org </dev/null >/dev/null 2>&1
@@ -30,10 +24,10 @@ systemctl restart job.service
 eventually 10 serial_of_job
 [ "$(credential job.service job.key | openssl pkey -pubout)" = "$of_key" ]
 before=$(serial_of_job)
-block 3 >/dev/null 2>&1
+block systemd-unit 3 >/dev/null 2>&1
 rotated() { [ "$(serial_of_job)" = "$(serial_of_file job)" ] && [ "$(serial_of_job)" != "$before" ]; }
 eventually 20 rotated
-block 4 >/dev/null
+block systemd-unit 4 >/dev/null
 
 # unit NAME LINE...: a oneshot that says whether it started.
 unit() {

@@ -14,6 +14,7 @@ chapters=$(dirname "$(readlink -f "$0")")
 if [ "$sealed_by" = host ]; then
     . "$chapters/rotation.sh"
     . "$chapters/view.sh"
+    . "$chapters/guides.sh"
     . "$chapters/strangers.sh"
     . "$chapters/credentials.sh"
     . "$chapters/person.sh"

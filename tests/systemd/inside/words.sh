@@ -43,3 +43,10 @@ property() { systemctl show --value --property "$2" "$1"; }
 
 serial_of_file() { openssl x509 -noout -serial -in "/run/reverie/certs/$1/tls.crt"; }
 serial_served() { openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+
+# block PAGE NUMBER: the commands of a guide, as they stand; each block of the page runs in a shell of its own.
+block() {
+    awk -v wanted="$2" '/^```sh$/ { inside = ++n == wanted; next } /^```$/ { inside = 0 } inside' "/shared/guides/$1.md" >/tmp/block.sh
+    [ -s /tmp/block.sh ]
+    bash -euo pipefail /tmp/block.sh
+}
