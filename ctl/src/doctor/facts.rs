@@ -6,6 +6,7 @@ use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 
 use super::names::Names;
+use super::view::View;
 use crate::failure::Failure;
 use crate::layout::Layout;
 
@@ -43,6 +44,7 @@ pub(crate) struct Facts {
     pub(crate) audit_directory: Option<(Directory, Option<u32>)>,
     /// Generations under `certs/` that are neither current nor the one before.
     pub(crate) stale_generations: Vec<String>,
+    pub(crate) view: View,
 }
 
 /// A directory.

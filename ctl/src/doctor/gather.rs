@@ -10,6 +10,7 @@ use x509_parser::time::ASN1Time;
 
 use super::facts::{Declared, Facts};
 use super::host;
+use super::view::{self, View};
 use crate::cli::Session;
 use crate::client::{Call, Client};
 use crate::configuration::Files;
@@ -42,6 +43,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
     let state = config.as_ref().ok().and_then(|(config, _)| config.paths.state.clone());
     let state = state.map_or_else(|| client.layout.state.clone(), Into::into);
     let admin_gid = config.as_ref().ok().and_then(|(config, _)| host::group(&config.admin.group));
+    let wants_view = config.as_ref().is_ok_and(|(config, _)| config.view.enabled);
     Facts {
         now: crate::verb::token::now(),
         version: env!("CARGO_PKG_VERSION"),
@@ -68,6 +70,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
         disk: host::room(&state),
         audit_directory: host::directory(&state.join("audit")).map(|directory| (directory, admin_gid)),
         stale_generations: host::stale_generations(&client.layout.run.join("certs")),
+        view: if wants_view { view::look(&client.layout.run) } else { View::Unwanted },
         layout: client.layout.clone(),
         status,
     }

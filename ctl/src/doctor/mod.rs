@@ -7,6 +7,7 @@ mod finding;
 mod gather;
 mod host;
 mod names;
+mod view;
 
 pub(crate) use checks::examine;
 pub(crate) use facts::Facts;

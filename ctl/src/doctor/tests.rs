@@ -6,6 +6,7 @@ use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
 
 use super::facts::{Declared, Directory};
+use super::view::View;
 use super::*;
 use crate::failure::{Exit, Failure};
 use crate::layout::{Layout, Scope};
@@ -102,6 +103,7 @@ pub(super) fn sound() -> Facts {
             Some(9),
         )),
         stale_generations: vec![],
+        view: View::Answers,
     }
 }
 
@@ -171,6 +173,16 @@ fn a_kernel_that_cannot_pin_callers_is_found() {
     let mut facts = status_with(|status| status.pidfd_attestation = false);
     facts.kernel = Some((6, 1));
     assert_finds(&facts, "attestation", Level::Warn, "Linux 6.1");
+}
+
+#[test]
+fn a_view_that_is_not_there_or_does_not_answer_is_found() {
+    for (view, words) in [(View::NotMounted, "nothing is mounted"), (View::Dead, "is dead"), (View::Hangs, "does not answer")] {
+        assert_finds(&Facts { view, ..sound() }, "file view", Level::Fail, words);
+    }
+    let old = Facts { view: View::NotMounted, kernel: Some((6, 4)), ..sound() };
+    assert_finds(&old, "file view", Level::Fail, "Linux 6.4 cannot have it");
+    assert!(examine(&Facts { view: View::Unwanted, ..sound() }).iter().all(|finding| finding.level == Level::Ok));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::doctor::Facts;
 use crate::doctor::finding::{Found, fail, ok, skipped, warn};
+use crate::doctor::view::View;
 use crate::screen::counted;
 
 /// Less free space than this is too little for the store to grow and be compacted.
@@ -33,6 +34,23 @@ pub(super) fn run_directory_is_sound(facts: &Facts) -> Found {
             format!("{} is not on a tmpfs: private keys reach the disk", run.path),
             "put `paths.run` under /run or $XDG_RUNTIME_DIR",
         ),
+    }
+}
+
+pub(super) fn view_answers(facts: &Facts) -> Found {
+    let again = "systemctl kill --signal=KILL 'reverie-agent-view@*': another one is started";
+    let log = "journalctl --unit='reverie-agent-view@*' --unit=reverie-agent.service says why; it is mounted anew by itself, or by \
+               systemctl restart reverie-agent.service";
+    match (&facts.view, facts.kernel) {
+        (View::Unwanted, _) => ok("not asked for"),
+        (View::Answers, _) => ok("it is mounted, and answers"),
+        (_, Some(kernel)) if kernel < (6, 5) => fail(
+            format!("Linux {}.{} cannot have it: readers are known by pidfd from 6.5 on", kernel.0, kernel.1),
+            "read published files: give the identities `files`, and set `enabled = false` under [view]",
+        ),
+        (View::NotMounted, _) => fail("it is asked for, and nothing is mounted", log),
+        (View::Dead, _) => fail("what is mounted is dead: readers get errors", log),
+        (View::Hangs, _) => fail("it does not answer, and holds up who reads there", again),
     }
 }
 

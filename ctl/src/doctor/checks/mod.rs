@@ -28,6 +28,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("credential names", config::has_credentials_that_can_be_asked_for),
     ("admin group", config::has_an_admin_group),
     ("run directory", files::run_directory_is_sound),
+    ("file view", files::view_answers),
     ("generations", files::leaves_no_generations),
     ("disk", files::has_room),
     ("audit log", files::audit_log_is_readable),
