@@ -58,7 +58,7 @@ bench: ## the benchmarks of docs/performance.md, each with its comparison in the
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: ## fuzz the parsers of the mesh and of credentials, FUZZ_SECONDS each (60); findings go to tests/fuzz/artifacts
+fuzz: ## fuzz the parsers of the mesh, of credentials and of the file view's names, FUZZ_SECONDS each (60); findings go to tests/fuzz/artifacts
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: deb
