@@ -92,6 +92,27 @@ for identities in 10 1000 100000; do
     stop
 done
 
+section "open, read, close: the file view, a tmpfs, and a passthrough of libfuse (bindfs), in turn"
+if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ] && command -v bindfs >/dev/null; then
+    declare_identities 1
+    printf '[view]\nenabled = true\n' >>"$scratch/agent.toml"
+    start
+    view=$scratch/run/view/certs/web
+    for _ in $(seq 100); do [ -s "$view/tls.crt" ] && break; sleep 0.1; done
+    beside=$(mktemp -d /dev/shm/reverie-bench.XXXXXX)
+    mkdir "$beside/files" "$beside/passed"
+    cp "$view"/{bundle.pem,tls.crt,tls.key} "$beside/files"
+    bindfs "$beside/files" "$beside/passed"
+    python3 "$(dirname "$0")/view.py" "$seconds" "$view" "$beside/files" "$beside/passed"
+    umount "$beside/passed"
+    rm -r "$beside"
+    stop
+    # It is detached by another process.
+    for _ in $(seq 100); do mountpoint --quiet "$scratch/run/view" || break; sleep 0.1; done
+else
+    echo "LEFT OUT: it wants root, /dev/fuse and bindfs (tests/install.sh test)"
+fi
+
 section "a write on one host until ten have it: real agents, and chitchat beside (a round each second, as ours)"
 "$build/agentctl" bench converge --local 10 2>/dev/null
 "$build/../chitchat/release/chitchat-beside" 10 100 1000
