@@ -29,3 +29,4 @@ mod tunnel;
 mod verbs;
 mod verbs_refused;
 mod view;
+mod view_crowd;

@@ -10,10 +10,10 @@ use reverie_tests::programs::{output, text, wait_until};
 use serde_json::json;
 
 /// Users without a name.
-const ALICE: &str = "46001";
-const BOB: &str = "46002";
+pub(super) const ALICE: &str = "46001";
+pub(super) const BOB: &str = "46002";
 
-fn agent() -> Agent {
+pub(super) fn agent() -> Agent {
     let mut agent = Agent::new(&format!(
         "[view]\nenabled = true\n\
          [[identity]]\nname = \"alice\"\nmatch = {{ uid = {ALICE} }}\n\
@@ -27,23 +27,23 @@ fn agent() -> Agent {
     agent
 }
 
-fn view(agent: &Agent, path: &str) -> PathBuf {
+pub(super) fn view(agent: &Agent, path: &str) -> PathBuf {
     agent.run().join("view").join(path)
 }
 
-fn shown(agent: &Agent, path: &str) -> String {
+pub(super) fn shown(agent: &Agent, path: &str) -> String {
     view(agent, path).display().to_string()
 }
 
 /// How many views the kernel has at the place.
-fn mounts(agent: &Agent) -> usize {
+pub(super) fn mounts(agent: &Agent) -> usize {
     let point = format!(" {} ", view(agent, "").display().to_string().trim_end_matches('/'));
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     table.lines().filter(|line| line.contains(&point) && line.contains(" - fuse.reverie ")).count()
 }
 
 /// Runs a program as a user; its output, and whether it succeeded.
-fn as_user(user: &str, options: &[&str], words: &[&str]) -> (String, bool) {
+pub(super) fn as_user(user: &str, options: &[&str], words: &[&str]) -> (String, bool) {
     let ids = [format!("--reuid={user}"), format!("--regid={user}")];
     let groups = if options.is_empty() { vec!["--clear-groups"] } else { options.to_vec() };
     let all: Vec<&str> = ids.iter().map(String::as_str).chain(groups).chain(words.iter().copied()).collect();
@@ -115,11 +115,15 @@ fn threads_and_further_groups_count_as_their_process_does_as_root() {
 }
 
 /// A process that reads a file each time it is told to.
-struct Reader(Child, BufReader<ChildStdout>);
+pub(super) struct Reader(pub(super) Child, BufReader<ChildStdout>);
 
 impl Reader {
-    fn new(user: &str) -> Self {
-        let script = "import sys\nfor line in sys.stdin:\n    print(open(line.strip()).read(), end='\\0', flush=True)\n";
+    pub(super) fn new(user: &str) -> Self {
+        Self::running(user, "import sys\nfor line in sys.stdin:\n    print(open(line.strip()).read(), end='\\0', flush=True)\n")
+    }
+
+    /// One that answers each line with text and a zero byte.
+    pub(super) fn running(user: &str, script: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.args([
             &format!("--reuid={user}"),
@@ -134,7 +138,7 @@ impl Reader {
         Self(child, BufReader::new(output))
     }
 
-    fn read(&mut self, path: &str) -> String {
+    pub(super) fn read(&mut self, path: &str) -> String {
         writeln!(self.0.stdin.as_mut().unwrap(), "{path}").unwrap();
         let mut bytes = vec![];
         self.1.read_until(0, &mut bytes).unwrap();
@@ -161,7 +165,7 @@ fn public_key(agent: &Agent, pem: &str) -> String {
     }
 }
 
-fn serial(agent: &Agent, pem: &str) -> String {
+pub(super) fn serial(agent: &Agent, pem: &str) -> String {
     let file = agent.path().join("pem");
     std::fs::write(&file, pem).unwrap();
     let said = reverie_tests::programs::run("openssl", &["x509", "-in", &file.display().to_string(), "-noout", "-serial"]);

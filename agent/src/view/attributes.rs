@@ -1,13 +1,24 @@
-//! A place as `stat` shows it: its reader is its owner.
+//! A place as `stat` shows it: what is its reader's own belongs to it, what is everyone's to root.
 
 use std::time::{Duration, SystemTime};
 
 use fuser::{FileAttr, FileType, INodeNo};
 use reverie_core::ipc::view::Reader;
-use reverie_core::view::Node;
+use reverie_core::view::{Node, ViewedFile};
 
-/// What the kernel may remember: nothing. It would tell others what it was told for one.
+/// What the kernel may remember of what depends on who asks: nothing. It would tell others what it was told for one.
 pub const NOT_REMEMBERED: Duration = Duration::ZERO;
+/// Of what is the same for all, and stays so.
+pub const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// For how long a name is known to be there. Which files an identity has is the same for all who see that it is there, and that is
+/// asked each time.
+pub fn name_lives(node: &Node) -> Duration {
+    match node {
+        Node::Root | Node::Certificates | Node::Secrets | Node::File(ViewedFile::Certificate(..)) => REMEMBERED,
+        Node::Default | Node::Identity(_) | Node::File(ViewedFile::Secret(_)) => NOT_REMEMBERED,
+    }
+}
 
 /// What kind of thing it is.
 pub fn kind(node: &Node) -> FileType {
@@ -25,6 +36,10 @@ pub fn of(node: &Node, number: u64, size: u64, reader: Reader, since: SystemTime
         Node::Default => (0o777, 1),
         _ => (0o555, 2),
     };
+    let (uid, gid) = match node {
+        Node::Root | Node::Certificates | Node::Secrets => (0, 0),
+        _ => (reader.uid, reader.gid),
+    };
     FileAttr {
         ino: INodeNo(number),
         size,
@@ -36,8 +51,8 @@ pub fn of(node: &Node, number: u64, size: u64, reader: Reader, since: SystemTime
         kind: kind(node),
         perm,
         nlink,
-        uid: reader.uid,
-        gid: reader.gid,
+        uid,
+        gid,
         rdev: 0,
         blksize: 4096,
         flags: 0,

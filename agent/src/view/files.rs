@@ -1,5 +1,5 @@
-//! The file system: each request is answered for the process that makes it. Nothing is done on the thread that reads requests, so
-//! that one reader waits for the keeper and the others do not.
+//! The file system: each request is answered for the process that makes it. What is known is said at once; what the keeper must be
+//! asked is not waited for on the thread that reads requests, so that one reader waits and the others do not.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,10 +15,12 @@ use reverie_core::ipc::view::{Reply, Request as Ask};
 use reverie_core::view::{Node, Nodes, Sight};
 use tokio::runtime::Handle;
 
-use super::attributes::{self, NOT_REMEMBERED};
+use super::attributes::{self, NOT_REMEMBERED, REMEMBERED};
+use super::dispatch::Dispatch;
 use super::glances::Glances;
-use super::handles::Handles;
+use super::handles::{Content, Handles};
 use super::reader::Asking;
+use super::shared::Shared;
 use crate::ops::channel::Channel;
 use crate::ops::shares::Shares;
 
@@ -33,11 +35,16 @@ pub struct Files {
     state: Arc<State>,
 }
 
-struct State {
+/// What it knows.
+pub struct State {
     keeper: Arc<Channel<Ask, Reply>>,
     nodes: Mutex<Nodes>,
     glances: Glances,
     handles: Handles,
+    /// What is the same for all.
+    pub shared: Shared,
+    /// Is a request being answered, and for how long already?
+    pub dispatch: Dispatch,
     /// Requests in work, by user.
     in_work: Arc<Shares<u32>>,
     since: SystemTime,
@@ -51,28 +58,60 @@ impl Files {
             nodes: Mutex::default(),
             glances: Glances::default(),
             handles: Handles::default(),
+            shared: Shared::default(),
+            dispatch: Dispatch::default(),
             in_work: Arc::default(),
             since: SystemTime::now(),
         };
         Self { runtime, state: Arc::new(state) }
     }
 
+    /// What it knows, for those who keep it up to date.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
     /// Works on a request apart; `refuse` is for when there is no room.
     fn work<R: Send + 'static, F: Future<Output = ()> + Send + 'static>(
         &self,
-        request: &Request,
+        asking: Asking,
         reply: R,
         refuse: fn(R, Errno),
-        work: impl FnOnce(Arc<State>, Asking, R) -> F,
+        work: impl FnOnce(Arc<State>, R) -> F,
     ) {
-        let asking = Asking::of(request);
         let Some(share) = self.state.in_work.take(asking.reader.uid, 1, AT_ONCE.0, AT_ONCE.1) else {
+            self.state.shared.did.refused();
             return refuse(reply, Errno::EAGAIN);
         };
-        let work = work(Arc::clone(&self.state), asking, reply);
+        let work = work(Arc::clone(&self.state), reply);
         self.runtime.spawn(async move {
             work.await;
             drop(share);
+        });
+    }
+
+    /// Answers with what the reader sees at a place: at once if that is known, else apart. `itself`: it is asked of the place, not of
+    /// what lies below.
+    fn show<R: Send + 'static>(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        itself: bool,
+        reply: R,
+        refuse: fn(R, Errno),
+        answer: impl FnOnce(&State, Asking, &Node, &Sight, R) + Send + 'static,
+    ) {
+        let asking = Asking::of(request);
+        let node = match self.state.node(number) {
+            Ok(node) => node,
+            Err(error) => return refuse(reply, error),
+        };
+        if let Some(sight) = self.state.known(&asking, &node, itself) {
+            return answer(&self.state, asking, &node, &sight, reply);
+        }
+        self.work(asking, reply, refuse, async move |state, reply| match state.sight(asking).await {
+            Ok(sight) => answer(&state, asking, &node, &sight, reply),
+            Err(error) => refuse(reply, error),
         });
     }
 }
@@ -108,20 +147,22 @@ impl State {
         }
     }
 
-    /// What `asking` sees, as far as it matters below `node`: the upper folders are the same for all, and nobody waits for them.
-    async fn sight_at(&self, asking: Asking, node: &Node, itself: bool) -> Result<Arc<Sight>, Errno> {
+    /// What `asking` sees, if nobody must be asked: the upper folders are the same for all.
+    fn known(&self, asking: &Asking, node: &Node, itself: bool) -> Option<Arc<Sight>> {
         let is_everyones = match node {
             Node::Root => true,
             Node::Certificates | Node::Secrets => itself,
             _ => false,
         };
-        if is_everyones { Ok(Arc::default()) } else { self.sight(asking).await }
+        if is_everyones {
+            return Some(Arc::default());
+        }
+        let sight = self.glances.get(asking)?;
+        self.shared.did.glanced();
+        Some(sight)
     }
 
     async fn sight(&self, asking: Asking) -> Result<Arc<Sight>, Errno> {
-        if let Some(sight) = self.glances.get(&asking) {
-            return Ok(sight);
-        }
         match self.ask(asking, &Ask::Look(asking.reader)).await {
             Ok((Reply::Sight(ref sight), pinned)) => {
                 let sight = Arc::new(sight.clone());
@@ -138,24 +179,33 @@ impl State {
         }
     }
 
-    fn attributes(&self, asking: Asking, sight: &Sight, node: &Node) -> Result<fuser::FileAttr, Errno> {
+    /// What `stat` says, and for how long that holds for everyone.
+    fn attributes(&self, asking: Asking, sight: &Sight, node: &Node) -> Result<(fuser::FileAttr, Duration), Errno> {
         let number = self.number(node);
+        let shown = |size, lifetime| (attributes::of(node, number, size, asking.reader, self.since), lifetime);
         // The kernel does not say that it asks for an open file: whoever has one may have given up since what opened it.
-        let open = if sight.holds(node) { None } else { Some(self.handles.length(number).ok_or(Errno::ENOENT)?) };
-        let size = match (node, open) {
-            (_, Some(length)) => length,
-            (Node::File(file), None) => sight.size(file),
-            (Node::Default, None) => sight.default_identity().map_or(0, |name| name.as_str().len() as u64),
-            _ => 0,
-        };
-        Ok(attributes::of(node, number, size, asking.reader, self.since))
+        if !sight.holds(node) {
+            return Ok(shown(self.handles.length(number).ok_or(Errno::ENOENT)?, NOT_REMEMBERED));
+        }
+        Ok(match node {
+            Node::Root | Node::Certificates | Node::Secrets => shown(0, REMEMBERED),
+            Node::Identity(_) => shown(0, NOT_REMEMBERED),
+            Node::Default => {
+                shown(sight.default_identity().map_or(0, |name| name.as_str().len() as u64), NOT_REMEMBERED)
+            }
+            Node::File(file) => {
+                let content = node.shared().and_then(|shared| self.shared.get(shared));
+                shown(content.map_or_else(|| sight.size(file), |content| content.len() as u64), NOT_REMEMBERED)
+            }
+        })
     }
 
-    async fn lookup(&self, asking: Asking, parent: INodeNo, name: &OsStr) -> Result<fuser::FileAttr, Errno> {
-        let parent = self.node(parent)?;
-        let sight = self.sight_at(asking, &parent, false).await?;
-        let node = name.to_str().and_then(|name| sight.lookup(&parent, name)).ok_or(Errno::ENOENT)?;
-        self.attributes(asking, &sight, &node)
+    fn put(&self, asking: Asking, number: INodeNo, content: Content, own: bool) -> Result<u64, Errno> {
+        let handle = self.handles.put(asking.reader.uid, number.0, content, own);
+        handle.ok_or_else(|| {
+            self.shared.did.refused();
+            Errno::EMFILE
+        })
     }
 
     async fn open(&self, asking: Asking, number: INodeNo) -> Result<u64, Errno> {
@@ -164,10 +214,21 @@ impl State {
             (Reply::Content(ref mut content), _) => {
                 // What was made just now has a size by now.
                 self.glances.forget(&asking);
-                self.handles.put(asking.reader.uid, number.0, std::mem::take(content)).ok_or(Errno::EMFILE)
+                self.put(asking, number, Content::new(std::mem::take(content).into()), true)
             }
             _ => Err(Errno::EIO),
         }
+    }
+}
+
+/// Past the page cache: that knows files, and not who reads them, nor when they were opened. (A private mapping goes through it all
+/// the same.)
+const OPENED: FopenFlags = FopenFlags::FOPEN_DIRECT_IO.union(FopenFlags::FOPEN_NOFLUSH);
+
+fn opened(reply: ReplyOpen, handle: Result<u64, Errno>) {
+    match handle {
+        Ok(handle) => reply.opened(FileHandle(handle), OPENED),
+        Err(error) => reply.error(error),
     }
 }
 
@@ -178,53 +239,44 @@ impl Filesystem for Files {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _busy = self.state.dispatch.begin();
         let name = name.to_owned();
-        self.work(request, reply, ReplyEntry::error, async move |state, asking, reply| {
-            match state.lookup(asking, parent, &name).await {
-                Ok(attributes) => reply.entry(&NOT_REMEMBERED, &attributes, Generation(0)),
+        self.show(request, parent, false, reply, ReplyEntry::error, move |state, asking, parent, sight, reply| {
+            let node = name.to_str().and_then(|name| sight.lookup(parent, name)).ok_or(Errno::ENOENT);
+            match node.and_then(|node| Ok((state.attributes(asking, sight, &node)?, attributes::name_lives(&node)))) {
+                Ok(((shown, lifetime), name_lives)) => {
+                    reply.entry_with_ttls(&lifetime, &name_lives, &shown, Generation(0));
+                }
                 Err(error) => reply.error(error),
             }
         });
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.work(request, reply, ReplyAttr::error, async move |state, asking, reply| {
-            let shown = async {
-                let node = state.node(number)?;
-                let sight = state.sight_at(asking, &node, true).await?;
-                state.attributes(asking, &sight, &node)
-            };
-            match shown.await {
-                Ok(attributes) => reply.attr(&NOT_REMEMBERED, &attributes),
+        let _busy = self.state.dispatch.begin();
+        self.show(request, number, true, reply, ReplyAttr::error, move |state, asking, node, sight, reply| {
+            match state.attributes(asking, sight, node) {
+                Ok((shown, lifetime)) => reply.attr(&lifetime, &shown),
                 Err(error) => reply.error(error),
             }
         });
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        self.work(request, reply, ReplyData::error, async move |state, asking, reply| {
-            let target = async {
-                let (sight, node) = (state.sight(asking).await?, state.node(number)?);
-                let own = sight.default_identity().filter(|_| node == Node::Default);
-                own.map(ToString::to_string).ok_or(Errno::EINVAL)
-            };
-            match target.await {
-                Ok(target) => reply.data(target.as_bytes()),
-                Err(error) => reply.error(error),
+        let _busy = self.state.dispatch.begin();
+        self.show(request, number, true, reply, ReplyData::error, move |_, _, node, sight, reply| {
+            match sight.default_identity().filter(|_| *node == Node::Default) {
+                Some(target) => reply.data(target.as_str().as_bytes()),
+                None => reply.error(Errno::EINVAL),
             }
         });
     }
 
     fn readdir(&self, request: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
-        self.work(request, reply, ReplyDirectory::error, async move |state, asking, mut reply| {
-            let entries = async {
-                let node = state.node(number)?;
-                let sight = state.sight_at(asking, &node, false).await?;
-                sight.list(&node).ok_or(if sight.holds(&node) { Errno::ENOTDIR } else { Errno::ENOENT })
-            };
-            let entries = match entries.await {
-                Ok(entries) => entries,
-                Err(error) => return reply.error(error),
+        let _busy = self.state.dispatch.begin();
+        self.show(request, number, false, reply, ReplyDirectory::error, move |state, _, node, sight, mut reply| {
+            let Some(entries) = sight.list(node) else {
+                return reply.error(if sight.holds(node) { Errno::ENOTDIR } else { Errno::ENOENT });
             };
             for (index, (name, node)) in (1..).zip(&entries).skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
                 if reply.add(INodeNo(state.number(node)), index, attributes::kind(node), name) {
@@ -236,22 +288,26 @@ impl Filesystem for Files {
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _busy = self.state.dispatch.begin();
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EROFS);
         }
-        self.work(request, reply, ReplyOpen::error, async move |state, asking, reply| {
-            match state.open(asking, number).await {
-                // Past the page cache: that knows files, and not who reads them. (A private mapping goes through it all the same.)
-                Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH),
-                Err(error) => reply.error(error),
-            }
-        });
+        let shared = self.state.node(number).ok().and_then(|node| self.state.shared.get(node.shared()?));
+        if let Some(content) = shared {
+            return self.show(request, number, true, reply, ReplyOpen::error, move |state, asking, node, sight, reply| {
+                let shown = sight.holds(node).then_some(()).ok_or(Errno::ENOENT);
+                state.shared.did.opened();
+                opened(reply, shown.and_then(|()| state.put(asking, number, content, false)));
+            });
+        }
+        let asking = Asking::of(request);
+        self.work(asking, reply, ReplyOpen::error, async move |state, reply| opened(reply, state.open(asking, number).await));
     }
 
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -259,7 +315,8 @@ impl Filesystem for Files {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let Some(content) = self.state.handles.get(handle.0) else { return reply.error(Errno::EBADF) };
+        let _busy = self.state.dispatch.begin();
+        let Some(content) = self.state.handles.get(number.0, handle.0) else { return reply.error(Errno::EBADF) };
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         let to = from.saturating_add(size as usize).min(content.len());
         reply.data(content.get(from..to).unwrap_or_default());
@@ -268,14 +325,15 @@ impl Filesystem for Files {
     fn release(
         &self,
         _: &Request,
-        _: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         _: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.state.handles.close(handle.0);
+        let _busy = self.state.dispatch.begin();
+        self.state.handles.close(number.0, handle.0);
         reply.ok();
     }
 }

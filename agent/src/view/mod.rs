@@ -6,11 +6,13 @@
 //! the device as its standard output, and detaches the mount when it has ended.
 
 mod attributes;
+mod dispatch;
 mod files;
 mod glances;
 mod handles;
 pub mod mount;
 mod reader;
+mod shared;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +25,7 @@ use sd_notify::NotifyState;
 
 use crate::ops::channel::{Channel, ChannelError, stdin_channel};
 use crate::ops::confinement;
+use dispatch::Watchdog;
 use files::Files;
 
 /// Where it is mounted, in the run directory; and what systemd calls the device.
@@ -58,11 +61,15 @@ pub fn run() -> Result<(), Error> {
     let device = device().map_err(Error::NoDevice)?;
     // systemd hands no device over to who has the connection on its standard input.
     let channel = process::handed_over("connection").transpose().unwrap_or_else(stdin_channel).map_err(Error::NoChannel)?;
+    let watchdog = Watchdog::connect().unwrap_or_else(|error| {
+        tracing::warn!(%error, "systemd's watchdog is not there");
+        None
+    });
     for confined in [confinement::give_up_system_calls(), confinement::keep_to_proc()] {
         confined.unwrap_or_else(|error| tracing::warn!(%error, "the view could not be confined"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("view").enable_all().build()?;
-    let result = runtime.block_on(serve(channel, device));
+    let result = runtime.block_on(serve(channel, device, watchdog));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -81,11 +88,16 @@ fn device() -> io::Result<OwnedFd> {
     Ok(device)
 }
 
-async fn serve(channel: OwnedFd, device: OwnedFd) -> Result<(), Error> {
+async fn serve(channel: OwnedFd, device: OwnedFd, watchdog: Option<Watchdog>) -> Result<(), Error> {
     let keeper = Arc::new(Channel::connect_as(channel, "view", "keeper", AT_ONCE).await?);
     let files = Files::new(Arc::clone(&keeper), tokio::runtime::Handle::current());
+    let state = files.state();
     let begun = tokio::task::spawn_blocking(move || Session::from_fd(files, device, SessionACL::All, Config::default())).await;
     let session = begun.map_err(io::Error::other)?.map_err(Error::Handshake)?;
+    tokio::spawn(shared::follow(Arc::clone(&keeper), Arc::clone(&state)));
+    if let Some(watchdog) = watchdog {
+        tokio::spawn(watchdog.feed(state));
+    }
     // It blocks for as long as it is mounted; the process ends before it if the keeper does.
     let mut serving = tokio::task::spawn_blocking(move || session.run());
     loop {

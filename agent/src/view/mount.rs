@@ -20,6 +20,9 @@ use crate::ops::channel::stdin_channel;
 /// What the mount table says of ours.
 const KIND: &str = "fuse.reverie";
 
+/// A name that no view has: whether there is none the kernel must ask.
+const NOTHING: &str = "-";
+
 /// For an answer of a view that may be dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -96,7 +99,7 @@ pub fn detach_dead(point: &Path) -> Result<(), Error> {
     let path = point.to_owned();
     let (said, heard) = mpsc::channel();
     // A living one that is busy makes us wait, and is not waited for.
-    let look = move || fs::symlink_metadata(path.join("certs")).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
+    let look = move || fs::symlink_metadata(path.join(NOTHING)).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
     std::thread::spawn(move || said.send(look()));
     match heard.recv_timeout(PATIENCE) {
         Ok(true) => detach(point),

@@ -16,6 +16,8 @@ pub struct Pinned {
     process: i32,
     /// That of the thread that asks.
     thread: i32,
+    /// Pages of its program's text: of what tells programs apart, what anybody may see of any process.
+    text: u64,
 }
 
 /// A thread with the ids it acts under.
@@ -45,7 +47,7 @@ impl Asking {
                 (process, PidFd::open(process)?)
             }
         };
-        let pinned = Pinned { pidfd, process, thread };
+        let pinned = Pinned { pidfd, process, thread, text: text_of(process)? };
         if pinned.holds() { Ok(pinned) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 }
@@ -57,6 +59,11 @@ impl Pinned {
             || self.thread == self.process || Path::new(&format!("/proc/{}/task/{}", self.process, self.thread)).exists();
         is_own() && self.pidfd.is_alive().unwrap_or(false)
     }
+
+    /// Besides, it seems to run the program it ran then. (Another of the same size passes; that is why this holds for a moment only.)
+    pub fn is_as_it_was(&self) -> bool {
+        text_of(self.process).is_ok_and(|text| text == self.text) && self.holds()
+    }
 }
 
 /// `Tgid` of a thread.
@@ -64,6 +71,12 @@ fn process_of(thread: i32) -> io::Result<i32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     line.and_then(|number| number.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The fourth number of `statm` (proc_pid_statm(5)).
+fn text_of(process: i32) -> io::Result<u64> {
+    let statm = fs::read_to_string(format!("/proc/{process}/statm"))?;
+    statm.split(' ').nth(3).and_then(|pages| pages.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

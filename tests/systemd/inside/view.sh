@@ -29,5 +29,13 @@ step "a view that is killed is there again, and there is one mount"
 systemctl kill --signal=KILL 'reverie-agent-view@*'
 eventually 20 sees_its_own
 [ "$(findmnt --noheadings --list --output FSTYPE --mountpoint /run/reverie/view)" = fuse.reverie ]
+
+step "a view that hangs is killed by its watchdog, and the next one answers"
+systemctl kill --signal=STOP 'reverie-agent-view@*'
+refused timeout 2 ls /run/reverie/view/certs
+# It fails, since it finds that.
+{ agentctl doctor 2>&1 || true; } | grep "file view" | grep --quiet "does not answer"
+eventually 30 sees_its_own
+journalctl --no-pager -u 'reverie-agent-view@*' | grep --quiet -i watchdog
 rm /etc/nginx/conf.d/front.conf
 systemctl reload nginx.service

@@ -57,6 +57,16 @@ pub enum Node {
     File(ViewedFile),
 }
 
+impl Node {
+    /// Which file it is, if it says the same to every reader.
+    pub fn shared(&self) -> Option<CertificateFile> {
+        match self {
+            Self::File(ViewedFile::Certificate(_, file)) => Some(*file).filter(|file| file.is_shared()),
+            _ => None,
+        }
+    }
+}
+
 /// An identity that the caller has, with the sizes of its files in the order of [`CertificateFile::ALL`]; 0 for what is made
 /// when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

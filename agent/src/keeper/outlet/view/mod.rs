@@ -2,6 +2,7 @@
 
 mod content;
 mod link;
+mod shared;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,11 +19,27 @@ use crate::keeper::local::peer::Peer;
 
 /// Answers one question of the role.
 async fn answer(keeper: &Arc<Keeper>, request: Request, descriptors: Vec<OwnedFd>) -> Reply {
-    let (Request::Look(reader) | Request::Open(reader, _)) = request;
+    let (kind, reader) = match &request {
+        Request::Look(reader) => ("look", *reader),
+        Request::Open(reader, _) => ("open", *reader),
+        Request::Shared { known, did } => return shared::wait(keeper, known.as_deref(), *did).await,
+    };
+    let reply = answer_reader(keeper, reader, request, descriptors).await;
+    let outcome = match &reply {
+        Reply::Nothing => "nothing",
+        Reply::Busy => "busy",
+        Reply::Failed => "failed",
+        _ => "shown",
+    };
+    metrics::counter!("reverie_view_requests_total", "kind" => kind, "outcome" => outcome).increment(1);
+    reply
+}
+
+async fn answer_reader(keeper: &Arc<Keeper>, reader: Reader, request: Request, descriptors: Vec<OwnedFd>) -> Reply {
     let answered = match attest(keeper, reader, descriptors).await {
         Ok(peer) => match request {
-            Request::Look(_) => content::look(keeper, &peer).await.map(Reply::Sight),
             Request::Open(_, file) => content::open(keeper, &peer, &file).await,
+            Request::Look(_) | Request::Shared { .. } => content::look(keeper, &peer).await.map(Reply::Sight),
         },
         Err(failure) => Err(failure),
     };
