@@ -40,10 +40,12 @@ fn one_user_that_opens_thousands_keeps_out_neither_others_nor_the_administrator_
     // And they go on, for keys as well.
     let busy: Vec<_> = crowd
         .into_iter()
-        .map(|mut reader| std::thread::spawn({
-            let key = key.clone();
-            move || reader.read(&format!("{key} 3000"))
-        }))
+        .map(|mut reader| {
+            std::thread::spawn({
+                let key = key.clone();
+                move || reader.read(&format!("{key} 3000"))
+            })
+        })
         .collect();
     for _ in 0..20 {
         let begun = Instant::now();
@@ -56,7 +58,10 @@ fn one_user_that_opens_thousands_keeps_out_neither_others_nor_the_administrator_
     let limited = |said: &String| said.contains("Too many open files") || said.contains("temporarily unavailable");
     assert!(said.iter().any(limited), "{said:?}");
     wait_until("it is counted", 10, || metric(&agent, "reverie_view_shared_opens_total ") > 10_000);
-    let refused = || metric(&agent, "reverie_view_refused_total ") + metric(&agent, "reverie_view_requests_total{kind=\"open\",outcome=\"busy\"} ");
+    let refused = || {
+        metric(&agent, "reverie_view_refused_total ")
+            + metric(&agent, "reverie_view_requests_total{kind=\"open\",outcome=\"busy\"} ")
+    };
     wait_until("so is what was refused", 10, || refused() > 0);
 }
 

@@ -190,9 +190,7 @@ impl State {
         Ok(match node {
             Node::Root | Node::Certificates | Node::Secrets => shown(0, REMEMBERED),
             Node::Identity(_) => shown(0, NOT_REMEMBERED),
-            Node::Default => {
-                shown(sight.default_identity().map_or(0, |name| name.as_str().len() as u64), NOT_REMEMBERED)
-            }
+            Node::Default => shown(sight.default_identity().map_or(0, |name| name.as_str().len() as u64), NOT_REMEMBERED),
             Node::File(file) => {
                 let content = node.shared().and_then(|shared| self.shared.get(shared));
                 shown(content.map_or_else(|| sight.size(file), |content| content.len() as u64), NOT_REMEMBERED)

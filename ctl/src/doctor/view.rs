@@ -27,9 +27,8 @@ pub(crate) enum View {
 pub(super) fn look(run: &Path) -> View {
     let point = run.join("view");
     let place = point.display().to_string();
-    let is_mounted = |table: String| {
-        table.lines().any(|line| line.split(' ').nth(4) == Some(&place) && line.contains(" - fuse.reverie "))
-    };
+    let is_mounted =
+        |table: String| table.lines().any(|line| line.split(' ').nth(4) == Some(&place) && line.contains(" - fuse.reverie "));
     if !std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(is_mounted) {
         return View::NotMounted;
     }

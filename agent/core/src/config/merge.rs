@@ -459,7 +459,8 @@ allow = ["web"]
 
     #[test]
     fn a_service_is_told_of_published_files_or_of_what_it_reads_in_the_view() {
-        let unpublished = GOOD.lines().filter(|line| !line.starts_with("files")).map(|line| format!("{line}\n")).collect::<String>();
+        let unpublished =
+            GOOD.lines().filter(|line| !line.starts_with("files")).map(|line| format!("{line}\n")).collect::<String>();
         assert!(refusal(&unpublished).contains("`reload` needs `files`, or the file view"));
         main_file(&unpublished.replace("[[identity]]", "[view]\nenabled = true\n[[identity]]")).unwrap();
     }
