@@ -38,7 +38,13 @@ pub(super) async fn shake(stream: &Stream, tls: &Tls, verifier: &Verifier) -> Re
     let mut session = tls.begin()?;
     let mut early = Buffer::take();
     loop {
-        let digested = session.digest(&mut early);
+        // The keeper's signature is waited for in there, in place: not on a thread that others' connections need.
+        let digest = move || {
+            let digested = session.digest(&mut early);
+            (session, early, digested)
+        };
+        let digested;
+        (session, early, digested) = tokio::task::spawn_blocking(digest).await.map_err(io::Error::other)?;
         let pending = session.take_pending();
         if !pending.is_empty() {
             stream.write_all(&pending).await?;

@@ -78,12 +78,11 @@ impl Keeper {
         }
     }
 
-    /// A handshake's signature. Blocks.
+    /// A handshake's signature. Blocks: for threads that may.
     pub(super) fn sign(&self, tunnel: TunnelName, serial: String, side: Side, transcript: Vec<u8>) -> Result<Vec<u8>, String> {
         let request = Request::SignHandshake { tunnel, serial, side, transcript };
         let ask = self.channel.call(&request, None, SIGN);
-        // The worker's other tasks go to another thread meanwhile.
-        match tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(ask)) {
+        match tokio::runtime::Handle::current().block_on(ask) {
             Ok(Reply::Signature(signature)) => Ok(signature),
             Ok(other) => Err(odd(&other)),
             Err(error) => Err(error.to_string()),

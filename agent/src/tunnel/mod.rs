@@ -66,7 +66,6 @@ pub fn run() -> Result<(), Error> {
         confined.unwrap_or_else(|error| tracing::warn!(%error, "the role tunnel could not be confined"));
     }
     let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-    // More than one worker: a handshake waits for the keeper's signature in place.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("tunnel").enable_all().build()?;
     let result = runtime.block_on(serve(stdin_channel().map_err(Error::NoChannel)?));
