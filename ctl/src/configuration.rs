@@ -115,3 +115,9 @@ impl File {
         Source { file: &self.name, text: &self.text }
     }
 }
+
+/// Plain ends of tunnels that are open to more than attested callers.
+pub(crate) fn exposed_tunnels(config: &Config) -> Vec<String> {
+    let told = config.tunnels.iter().filter_map(|tunnel| Some(format!("tunnel {}: {}", tunnel.name, tunnel.exposure()?)));
+    told.collect()
+}

@@ -66,5 +66,7 @@ pub(crate) struct Declared {
     pub(crate) missing_owners: Vec<String>,
     /// Credentials that the service manager cannot ask for.
     pub(crate) unaskable: Vec<String>,
+    /// Plain ends of tunnels that are open to more than attested callers.
+    pub(crate) exposed: Vec<String>,
     pub(crate) admin_group_exists: bool,
 }

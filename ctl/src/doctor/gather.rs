@@ -64,6 +64,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
             missing_callers: host::missing_callers(&config),
             missing_owners: host::missing_owners(&config),
             unaskable: super::credentials::unaskable(&config),
+            exposed: crate::configuration::exposed_tunnels(&config),
             admin_group_exists: admin_gid.is_some(),
         }),
         config_changed,

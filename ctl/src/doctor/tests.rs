@@ -242,6 +242,7 @@ fn names_that_do_not_exist_are_found() {
         Level::Warn,
         "too long",
     );
+    assert_finds(&with(|declared| declared.exposed.push("tunnel t: any process".into())), "tunnels", Level::Warn, "tunnel t");
     assert_finds(&with(|declared| declared.admin_group_exists = false), "admin group", Level::Warn, "only root");
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reverie_core::config::{Source, parse};
 
 use crate::cli::Session;
-use crate::configuration::{Files, read_main, refused};
+use crate::configuration::{Files, exposed_tunnels, read_main, refused};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::screen::{counted, plain, plain_block};
 
@@ -47,17 +47,28 @@ struct Checked {
     files: Vec<String>,
     identities: usize,
     secrets: usize,
+    tunnels: usize,
+    /// Plain ends that are open to more than attested callers.
+    exposed: Vec<String>,
 }
 
 fn check(session: &Session, file: &Path) -> Outcome {
     let files = Files::read(file)?;
     let config = files.parse()?;
     let names = files.paths().map(|path| path.display().to_string()).collect();
-    let checked = Checked { files: names, identities: config.identities.len(), secrets: config.secrets.len() };
+    let checked = Checked {
+        files: names,
+        identities: config.identities.len(),
+        secrets: config.secrets.len(),
+        tunnels: config.tunnels.len(),
+        exposed: exposed_tunnels(&config),
+    };
     session.screen.show(&checked, |checked| {
         let files: String = checked.files.iter().map(|file| format!("{}\n", plain(file))).collect();
         let identities = counted(checked.identities as u64, "identity", "identities");
-        format!("{files}good: {identities}, {}\n", counted(checked.secrets as u64, "secret", "secrets"))
+        let exposed: String = checked.exposed.iter().map(|what| format!("note: {}\n", plain(what))).collect();
+        let secrets = counted(checked.secrets as u64, "secret", "secrets");
+        format!("{files}{exposed}good: {identities}, {secrets}, {}\n", counted(checked.tunnels as u64, "tunnel", "tunnels"))
     })
 }
 

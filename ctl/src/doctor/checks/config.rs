@@ -74,6 +74,16 @@ pub(super) fn has_credentials_that_can_be_asked_for(facts: &Facts) -> Found {
     }
 }
 
+pub(super) fn has_no_exposed_tunnel(facts: &Facts) -> Found {
+    match &facts.config {
+        Err(_) => skipped(NO_CONFIG),
+        Ok(declared) if declared.exposed.is_empty() => ok("every plain end attests its callers"),
+        Ok(declared) => {
+            warn(declared.exposed.join("; "), "accept = \"unix\" attests its callers; leave it if they can reach ports only")
+        }
+    }
+}
+
 pub(super) fn has_an_admin_group(facts: &Facts) -> Found {
     match (&facts.config, facts.layout.scope) {
         (_, crate::layout::Scope::User) => ok("not needed: your own agent obeys you and root"),

@@ -26,6 +26,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("callers named", config::names_existing_callers),
     ("owners named", config::names_existing_owners),
     ("credential names", config::has_credentials_that_can_be_asked_for),
+    ("tunnels", config::has_no_exposed_tunnel),
     ("admin group", config::has_an_admin_group),
     ("run directory", files::run_directory_is_sound),
     ("file view", files::view_answers),
