@@ -12,6 +12,9 @@ use crate::id::{SpiffeId, TrustDomain};
 /// Trust domains that one host federates with.
 const MAX_DOMAINS: usize = 32;
 
+/// Bytes of a URL. Written again it has its port, too, and is read again where it is used.
+const MAX_URL: usize = 2000 + ":65535/".len();
+
 /// How the server of a bundle is known (SPIFFE Federation §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -78,8 +81,8 @@ impl std::str::FromStr for HttpsUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{:?} is not an https URL: {why}", text.chars().take(128).collect::<String>());
         let rest = text.strip_prefix("https://").ok_or_else(|| wrong("it must begin with https://"))?;
-        if text.len() > 2048 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("it may have 2048 printable ASCII characters"));
+        if text.len() > MAX_URL || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong("it may have 2000 printable ASCII characters"));
         }
         if rest.contains('#') {
             return Err(wrong("a fragment means nothing here"));
@@ -170,6 +173,10 @@ pub(super) fn check(
                     "its server is known by the very bundle that is fetched from it: give the first one as `bundle_file`";
                 return Err(source.error(id, message));
             }
+            (Profile::HttpsSpiffe, Some(id), None) if id.get_ref().trust_domain() == own.as_str() => {
+                let message = "its server is believed by the bundle of another trust domain; by ours it would be without a look at what is revoked";
+                return Err(source.error(id, message));
+            }
             _ => {}
         }
         federations.push(Federation {
@@ -228,6 +235,7 @@ mod tests {
             (web.replace("web", "spiffe"), "needs `spiffe_id`"),
             (format!("{web}spiffe_id = \"spiffe://other.org/x\""), "is for `https_spiffe`"),
             (format!("{spiffe}bundle_file = \"/b\"\nca_file = \"/c\""), "is for `https_web`"),
+            (spiffe.replace("other.org/x", "example.org/x"), "revoked"),
             (web.replace("https://", "http://"), "must begin with https"),
         ] {
             let said = read(&section).unwrap_err();

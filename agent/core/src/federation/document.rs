@@ -11,8 +11,10 @@ use crate::mesh::crypto::SigningPublicKey;
 
 /// Bytes of a document.
 pub const MAX_DOCUMENT: usize = 1 << 20;
-/// Keys in it.
-const MAX_KEYS: usize = 256;
+/// Roots in it, and bytes of them together: 32 such bundles still fit into one message of the Workload API.
+const MAX_ROOTS: (usize, usize) = (32, 48 << 10);
+/// Keys in it, of any use. A mesh has two of each host, four while it changes them; 1 MiB holds no more.
+const MAX_KEYS: usize = 8192;
 /// Bytes of a certificate in it.
 const MAX_CERTIFICATE: usize = 8 << 10;
 /// How often our own is to be fetched, in seconds.
@@ -85,7 +87,7 @@ impl ForeignBundle {
         let Document { keys, spiffe_sequence, spiffe_refresh_hint } =
             serde_json::from_slice(document).map_err(|error| InvalidBundle(error.to_string()))?;
         if keys.len() > MAX_KEYS {
-            return Err(wrong("it has more than 256 keys"));
+            return Err(wrong("it has more than 8192 keys"));
         }
         let hint = spiffe_refresh_hint.filter(|hint| (1.0..=1e9).contains(hint)).map(Duration::from_secs_f64);
         let mut bundle = Self { sequence: spiffe_sequence, refresh_hint: hint, ..Self::default() };
@@ -107,6 +109,9 @@ impl ForeignBundle {
                 }
                 _ => {}
             }
+        }
+        if bundle.roots.len() > MAX_ROOTS.0 || bundle.roots.iter().map(Vec::len).sum::<usize>() > MAX_ROOTS.1 {
+            return Err(wrong("it has more than 32 roots, or more than 48 KiB of them"));
         }
         match bundle.roots.is_empty() && bundle.jwt_keys.is_empty() && bundle.wit_keys.is_empty() {
             true => Err(wrong("it has no key that could be used")),
@@ -176,7 +181,8 @@ mod tests {
             json!([{ "use": "x509-svid", "x5c": [] }]),
             json!([{ "use": "x509-svid", "x5c": ["AA==", "AA=="] }]),
             json!([{ "use": "x509-svid", "x5c": ["not base64"] }]),
-            json!(vec![jwt; 257]),
+            json!(vec![json!({ "use": "x509-svid", "x5c": ["AA=="] }); 33]),
+            json!(vec![jwt; 8193]),
         ] {
             assert!(read(odd.clone()).is_err(), "{odd}");
         }

@@ -18,6 +18,7 @@ pub async fn fetched(keeper: &Keeper, domain: &TrustDomain, outcome: Result<Vec<
     if !keeper.policy().config.federation.iter().any(|federation| federation.trust_domain == *domain) {
         return Reply::Refused { status: 404, message: format!("{domain} is not declared as a federation any more") };
     }
+    let _turn = keeper.federations.turn.lock().await;
     let taken = match outcome {
         Ok(document) => take(keeper, domain, document).await,
         Err(why) => Err(why.chars().filter(|c| !c.is_control()).take(500).collect()),
@@ -70,9 +71,16 @@ async fn take(keeper: &Keeper, domain: &TrustDomain, document: Vec<u8>) -> Resul
         return Err("it is older than the one before (spiffe_sequence)".to_owned());
     }
     let (hint, fetched_at) = (bundle.refresh_hint, clock::now());
-    let stored = Stored { document, fetched_at };
-    if keeper.federations.stored.lock().unwrap_or_else(PoisonError::into_inner).get(domain).map(|known| &known.document)
-        == Some(&stored.document)
+    let seeds = keeper.federations.seeds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let stored = Stored { document, fetched_at, seed: seeds.get(domain).copied().flatten() };
+    if keeper
+        .federations
+        .stored
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(domain)
+        .map(|known| (&known.document, known.seed))
+        == Some((&stored.document, stored.seed))
     {
         return Ok(hint);
     }

@@ -33,6 +33,10 @@ pub struct Federations {
     endpoints: watch::Sender<Arc<FederationEndpoints>>,
     /// As stored, also of those that are not declared now.
     stored: Mutex<BTreeMap<TrustDomain, Stored>>,
+    /// SHA-256 of the `bundle_file` of each, where there is one.
+    seeds: Mutex<BTreeMap<TrustDomain, Option<[u8; 32]>>>,
+    /// One document is taken after the other.
+    turn: tokio::sync::Mutex<()>,
     /// Failed attempts in a row.
     failures: Mutex<BTreeMap<TrustDomain, u32>>,
 }
@@ -42,6 +46,8 @@ pub struct Federations {
 struct Stored {
     document: Vec<u8>,
     fetched_at: Moment,
+    /// SHA-256 of the `bundle_file` that it followed.
+    seed: Option<[u8; 32]>,
 }
 
 impl Federations {
@@ -57,6 +63,8 @@ impl Federations {
             bundles: watch::channel(Arc::default()).0,
             endpoints: watch::channel(Arc::default()).0,
             stored: Mutex::new(stored),
+            seeds: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             failures: Mutex::default(),
         })
     }

@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use reverie_core::config::{Config, Federation, Profile};
+use reverie_core::config::{Federation, Profile};
 use reverie_core::federation::{ForeignBundle, MAX_DOCUMENT};
-use reverie_core::id::SpiffeId;
+use reverie_core::id::{SpiffeId, TrustDomain};
 use reverie_core::ipc::net::{BundleEndpoint, FederationEndpoints, Reply, Verification};
+use sha2::{Digest, Sha256};
 
 use super::{Bundles, Federations, alarm_of};
 use crate::keeper::Keeper;
+use crate::keeper::state::{Change, Table, Write};
 use crate::ops::named_file;
 
 /// The authorities that Debian and others put together.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Bytes of a file of authorities.
 const MAX_AUTHORITIES: u64 = 1 << 20;
+/// Bytes of all authorities together.
+const MAX_ENDPOINTS: usize = 6 << 20;
 /// How long net waits for a change, at most.
 const WATCH: Duration = Duration::from_secs(25);
 
@@ -29,9 +33,9 @@ pub async fn follow(keeper: Arc<Keeper>) {
         bundles.mark_unchanged();
         let own = Arc::clone(&keeper);
         // Files are read: not on the threads that serve.
-        let planned = tokio::task::spawn_blocking(move || settle(&own)).await;
-        if let Err(error) = planned {
-            tracing::error!(%error, "the bundles of other trust domains are not followed now");
+        match tokio::task::spawn_blocking(move || settle(&own)).await {
+            Ok(forgotten) => forget(&keeper, forgotten).await,
+            Err(error) => tracing::error!(%error, "the bundles of other trust domains are not followed now"),
         }
         tokio::select! {
             changed = policies.changed() => if changed.is_err() { return },
@@ -41,7 +45,20 @@ pub async fn follow(keeper: Arc<Keeper>) {
     }
 }
 
-fn settle(keeper: &Keeper) {
+/// Who is not declared any more is not believed by an old word if it is declared again.
+async fn forget(keeper: &Keeper, domains: Vec<TrustDomain>) {
+    if domains.is_empty() {
+        return;
+    }
+    let delete = |domain: TrustDomain| Write::Delete { table: Table::Federation, key: domain.to_string() };
+    let writes = domains.into_iter().map(delete).collect();
+    if let Err(error) = keeper.commit(Change { writes, events: vec![] }).await {
+        tracing::warn!(%error, "the bundles of trust domains that are not declared any more stay in the store until the next start");
+    }
+}
+
+/// Gives back whose stored bundle is to go.
+fn settle(keeper: &Keeper) -> Vec<TrustDomain> {
     let policy = keeper.policy();
     let (config, known) = (&policy.config, &keeper.federations);
     let declared: Vec<String> = config.federation.iter().map(|federation| alarm_of(&federation.trust_domain)).collect();
@@ -59,7 +76,8 @@ fn settle(keeper: &Keeper) {
         changed
     });
     let endpoints: Vec<BundleEndpoint> =
-        config.federation.iter().filter_map(|federation| endpoint(keeper, config, federation, &bundles)).collect();
+        config.federation.iter().filter_map(|federation| endpoint(keeper, federation, &bundles)).collect();
+    let endpoints = within_one_message(keeper, endpoints);
     known.endpoints.send_if_modified(|current| {
         let changed = current.endpoints != endpoints;
         if changed {
@@ -67,29 +85,65 @@ fn settle(keeper: &Keeper) {
         }
         changed
     });
+    let mut stored = known.stored.lock().unwrap_or_else(PoisonError::into_inner);
+    let forgotten: Vec<TrustDomain> = stored.keys().filter(|domain| !bundles.contains_key(domain)).cloned().collect();
+    forgotten.iter().for_each(|domain| drop(stored.remove(domain)));
+    forgotten
+}
+
+/// What is beyond what one message to net holds is not fetched, and said.
+fn within_one_message(keeper: &Keeper, endpoints: Vec<BundleEndpoint>) -> Vec<BundleEndpoint> {
+    let mut room = MAX_ENDPOINTS;
+    let fits = move |endpoint: &BundleEndpoint| {
+        let size = 4096
+            + match &endpoint.verification {
+                Verification::Web { authorities } => authorities.len(),
+                Verification::Spiffe { roots, .. } => roots.iter().map(|root| root.len() + 16).sum(),
+            };
+        let fits = size <= room;
+        match fits {
+            true => room -= size,
+            false => {
+                let message = "its bundle is not fetched: the authorities of all [[federation]] are too large together; give a smaller `ca_file`";
+                keeper.alarms.raise(alarm_of(&endpoint.trust_domain), message);
+            }
+        }
+        fits
+    };
+    endpoints.into_iter().filter(fits).collect()
 }
 
 /// What was fetched last, else what the operator gave.
 fn known_bundle(keeper: &Keeper, federation: &Federation) -> Option<ForeignBundle> {
-    let stored = keeper.federations.stored.lock().unwrap_or_else(PoisonError::into_inner);
+    let given = federation.bundle_file.as_ref().map(|path| {
+        let text = named_file::read(path, MAX_DOCUMENT as u64)?;
+        let bundle = ForeignBundle::read(text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
+        Ok::<_, String>((Sha256::digest(&text).into(), bundle))
+    });
+    let seed = given.as_ref().and_then(|given| given.as_ref().ok()).map(|(seed, _)| *seed);
+    keeper.federations.seeds.lock().unwrap_or_else(PoisonError::into_inner).insert(federation.trust_domain.clone(), seed);
+    let mut stored = keeper.federations.stored.lock().unwrap_or_else(PoisonError::into_inner);
+    // A file that is another one than what was fetched began with is the operator's word against it.
+    if stored.get(&federation.trust_domain).is_some_and(|known| seed.is_some() && known.seed != seed) {
+        stored.remove(&federation.trust_domain);
+    }
     if let Some(bundle) = stored.get(&federation.trust_domain).and_then(|stored| ForeignBundle::read(&stored.document).ok()) {
         return Some(bundle);
     }
     drop(stored);
     let path = federation.bundle_file.as_ref()?;
-    let read = named_file::read(path, MAX_DOCUMENT as u64);
-    match read.and_then(|text| ForeignBundle::read(text.as_bytes()).map_err(|error| format!("{path}: {error}"))) {
-        Ok(bundle) => Some(bundle),
+    match given? {
+        Ok((_, bundle)) => Some(bundle),
         Err(why) => {
-            keeper.alarms.raise(alarm_of(&federation.trust_domain), format!("its `bundle_file` cannot be used: {why}"));
+            keeper.alarms.raise(alarm_of(&federation.trust_domain), format!("its `bundle_file` {path} cannot be used: {why}"));
             None
         }
     }
 }
 
-fn endpoint(keeper: &Keeper, config: &Config, federation: &Federation, bundles: &Bundles) -> Option<BundleEndpoint> {
+fn endpoint(keeper: &Keeper, federation: &Federation, bundles: &Bundles) -> Option<BundleEndpoint> {
     let verification = match (&federation.profile, &federation.spiffe_id) {
-        (Profile::HttpsSpiffe, Some(spiffe_id)) => spiffe_server(keeper, config, spiffe_id, bundles),
+        (Profile::HttpsSpiffe, Some(spiffe_id)) => spiffe_server(spiffe_id, bundles),
         _ => {
             let path = federation.ca_file.as_deref().unwrap_or(SYSTEM_AUTHORITIES);
             named_file::read(path, MAX_AUTHORITIES).map(|authorities| Verification::Web { authorities })
@@ -107,22 +161,13 @@ fn endpoint(keeper: &Keeper, config: &Config, federation: &Federation, bundles: 
     }
 }
 
-/// The server is of our trust domain, of the one whose bundle it serves, or of a third.
-fn spiffe_server(keeper: &Keeper, config: &Config, spiffe_id: &SpiffeId, bundles: &Bundles) -> Result<Verification, String> {
+/// The server is of the trust domain whose bundle it serves, or of a third.
+fn spiffe_server(spiffe_id: &SpiffeId, bundles: &Bundles) -> Result<Verification, String> {
     let domain = spiffe_id.trust_domain();
-    let roots = match domain == config.trust_domain.as_str() {
-        true => {
-            let issuers = keeper.issuers();
-            let blocks = pem::parse_many(&issuers.bundle_pem).map_err(|error| error.to_string())?;
-            blocks.into_iter().map(pem::Pem::into_contents).collect()
-        }
-        false => {
-            let known = bundles.iter().find(|(known, _)| known.as_str() == domain).map(|(_, bundle)| bundle.roots.clone());
-            known.ok_or_else(|| {
-                format!("its server is {spiffe_id}, and no bundle of {domain} is known: declare it as [[federation]], with `bundle_file`")
-            })?
-        }
-    };
+    let known = bundles.iter().find(|(known, _)| known.as_str() == domain).map(|(_, bundle)| bundle.roots.clone());
+    let roots = known.ok_or_else(|| {
+        format!("its server is {spiffe_id}, and no bundle of {domain} is known: declare it as [[federation]], with `bundle_file`")
+    })?;
     Ok(Verification::Spiffe { spiffe_id: spiffe_id.clone(), roots })
 }
 

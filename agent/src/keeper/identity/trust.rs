@@ -63,8 +63,6 @@ pub struct MeshTokenKey {
     pub nodes: BTreeSet<NodeId>,
     /// The key.
     pub public_key: SigningPublicKey,
-    /// Which tokens.
-    pub purpose: Purpose,
 }
 
 /// See above. Keys are fingerprints.
@@ -82,8 +80,9 @@ pub struct MeshTrust {
     pub revoked: BTreeMap<(String, String), Revocation>,
     /// Issuers whose newest list lacks what the mesh says is revoked, and since when.
     pub lagging: BTreeMap<String, Moment>,
-    /// Keys that verify tokens of hosts that are in, by name.
-    pub token_keys: BTreeMap<Kid, MeshTokenKey>,
+    /// Keys that verify tokens of hosts that are in, by name and by what they sign: who says another thing of a key takes nothing
+    /// from it.
+    pub token_keys: BTreeMap<(Kid, Purpose), MeshTokenKey>,
     /// What hosts may issue.
     pub limits: BTreeMap<NodeId, IssuingLimits>,
     /// What is wrong with what others say, for people.
@@ -193,10 +192,8 @@ impl MeshTrust {
             }
             *count += 1;
             let (kid, nodes) = (public_key.kid(), BTreeSet::new());
-            let known = self.token_keys.entry(kid).or_insert(MeshTokenKey { nodes, public_key, purpose });
-            if known.purpose == purpose {
-                known.nodes.insert(node.clone());
-            }
+            let known = self.token_keys.entry((kid, purpose)).or_insert(MeshTokenKey { nodes, public_key });
+            known.nodes.insert(node.clone());
         }
     }
 

@@ -8,6 +8,10 @@ use reverie_core::mesh::crypto::{Kid, SigningPublicKey};
 
 use crate::keeper::Keeper;
 
+/// Bytes of all sets that are handed out together: clients of the Workload API take 4 MiB, and no foreign trust domain must
+/// keep them from our own keys.
+const MAX_SETS: usize = 3 << 20;
+
 /// A key, and the hosts that have it; none: this one.
 pub(super) struct Trusted {
     pub(super) public_key: SigningPublicKey,
@@ -17,8 +21,9 @@ pub(super) struct Trusted {
 /// Those that verify tokens of the kind.
 pub(super) fn trusted(keeper: &Keeper, purpose: Purpose) -> BTreeMap<Kid, Trusted> {
     let issuers = keeper.issuers();
-    let others = issuers.mesh.token_keys.iter().filter(|(_, known)| known.purpose == purpose);
-    let others = others.map(|(kid, known)| (*kid, Trusted { public_key: known.public_key.clone(), nodes: known.nodes.clone() }));
+    let others = issuers.mesh.token_keys.iter().filter(|((_, signs), _)| *signs == purpose);
+    let others =
+        others.map(|((kid, _), known)| (*kid, Trusted { public_key: known.public_key.clone(), nodes: known.nodes.clone() }));
     let keys = keeper.token_keys.current();
     let own = keys.iter().filter(|key| key.record.purpose == purpose);
     let own = own.map(|key| (key.record.kid, Trusted { public_key: key.public_key.clone(), nodes: BTreeSet::new() }));
@@ -40,7 +45,21 @@ pub fn jwk_sets(keeper: &Keeper, purpose: Purpose) -> BTreeMap<TrustDomain, Vec<
         };
         (domain.clone(), serde_json::json!({ "keys": keys }).to_string().into_bytes())
     });
-    foreign.chain([(keeper.host.trust_domain.clone(), jwk_set(keeper, purpose))]).collect()
+    let own = jwk_set(keeper, purpose);
+    let mut room = MAX_SETS.saturating_sub(own.len());
+    let within = foreign.filter(|(domain, set)| {
+        let fits = set.len() <= room;
+        match fits {
+            true => room -= set.len(),
+            false => {
+                tracing::warn!(%domain, "its keys for tokens are too many for a message of the Workload API, and left out of it")
+            }
+        }
+        fits
+    });
+    let mut sets: BTreeMap<_, _> = within.collect();
+    sets.insert(keeper.host.trust_domain.clone(), own);
+    sets
 }
 
 /// The keys of this trust domain.

@@ -139,11 +139,17 @@ async fn who_repeats_anothers_key_does_not_take_its_tokens_away() {
     let (founder, member) = two(&hosts).await;
     let own = founder.token_keys.signing(Purpose::JwtSvid, clock::now()).unwrap();
     let until = clock::now().after(std::time::Duration::from_secs(3600));
-    let value = TokenKey { public_key: own.public_key.clone(), purpose: Purpose::JwtSvid, until };
-    let draft = Draft::put(Collection::SigningKeys, own.record.kid.to_string(), &value).unwrap();
-    writing::write(&member, vec![draft], Change::default()).await.unwrap();
-    let token = token(&founder).await;
+    // Rightly and as what it is not; whose name comes first does not matter.
+    for (at, purpose) in [(&member, Purpose::JwtSvid), (&member, Purpose::WitSvid)] {
+        let value = TokenKey { public_key: own.public_key.clone(), purpose, until };
+        let draft = Draft::put(Collection::SigningKeys, own.record.kid.to_string(), &value).unwrap();
+        writing::write(at, vec![draft], Change::default()).await.unwrap();
+        let _ = trust::once(&member, &mut None).await;
+        let token = token(&founder).await;
+        assert!(svid::validate(&member, &token, &audience()).is_ok(), "{purpose:?}");
+    }
     let _ = trust::once(&member, &mut None).await;
+    let token = token(&founder).await;
     assert!(svid::validate(&member, &token, &audience()).is_ok());
 }
 

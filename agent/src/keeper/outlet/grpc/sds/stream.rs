@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::api::{Code, Problem};
+use reverie_core::config::Identity;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
@@ -15,6 +16,7 @@ use super::super::holdings;
 use super::found::{Denied, find};
 use super::protocol::Protocol;
 use crate::keeper::Keeper;
+use crate::keeper::identity::store::Generation;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
 
@@ -129,7 +131,11 @@ pub(super) async fn due<P: Protocol>(
         let Some(due) = protocol.due(&found) else { return Ok(None) };
         let handed: Vec<_> = due.changed.iter().filter_map(|name| found.get(name)?.handed()).collect();
         holdings::record(keeper, peer, &handed, "by Envoy SDS").await?;
-        if handed.iter().all(|(_, generation)| holdings::is_current(keeper, generation)) {
+        let own = if handed.is_empty() { vec![] } else { holdings::identities(keeper, peer).await? };
+        let stands = |(identity, generation): &(&Identity, &Generation)| {
+            own.contains(identity) && holdings::is_current(keeper, generation)
+        };
+        if handed.iter().all(stands) {
             let mut nonce = [0; 16];
             aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Problem::new(Code::Internal, "there is no randomness"))?;
             let nonce = data_encoding::HEXLOWER.encode(&nonce);

@@ -42,8 +42,12 @@ pub(super) async fn fetch(keeper: &Keeper, peer: &Peer, request: JwtsvidRequest)
             hint: identity.hint.clone().unwrap_or_default(),
         });
     }
-    peer.check_alive()?;
-    Ok(JwtsvidResponse { svids })
+    // What took its time may have taken the identity away.
+    let still = holdings::identities(keeper, peer).await?;
+    match identities.iter().all(|identity| still.contains(identity)) {
+        true => Ok(JwtsvidResponse { svids }),
+        false => Err(Problem::new(Code::NotPermitted, "what this process may have changed meanwhile; ask again").into()),
+    }
 }
 
 /// Every failure of a token is one of the request (SPIFFE Workload API, 6.2.3).

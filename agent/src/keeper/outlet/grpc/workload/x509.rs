@@ -54,7 +54,8 @@ impl State for Svids {
             let handed = svids.iter().filter(|(_, kept)| before.iter().all(|(serial, _)| *serial != kept.serial));
             let handed: Vec<_> = handed.map(|(identity, kept)| (*identity, &**kept)).collect();
             holdings::record(keeper, peer, &handed, "by the Workload API").await?;
-            if svids.iter().all(|(_, kept)| holdings::is_current(keeper, kept)) {
+            let stands = holdings::identities(keeper, peer).await? == identities;
+            if stands && svids.iter().all(|(_, kept)| holdings::is_current(keeper, kept)) {
                 self.0 = Some(said);
                 return Ok(Some(message));
             }
