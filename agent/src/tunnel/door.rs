@@ -26,9 +26,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a connection to the other end, or to the service.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Handshakes in work at once.
-const HANDSHAKES: usize = 64;
+const HANDSHAKES: usize = 1024;
 /// Connections from the network whose handshake is not done, for all and for one address.
-const UNKNOWN: (u32, u32) = (4096, 1024);
+const UNKNOWN: (u32, u32) = (4096, 256);
+/// Names looked up at once, by all tunnels: each takes a thread for as long as the resolver takes.
+static LOOKUPS: Semaphore = Semaphore::const_new(16);
 /// A listener that cannot be had is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Connections that may wait in the kernel.
@@ -297,7 +299,10 @@ impl Door {
     async fn connect(&self, address: &str) -> Result<Stream, ()> {
         let connect = async {
             let mut last = None;
-            for address in lookup_host(address).await? {
+            let turn = LOOKUPS.acquire().await.map_err(std::io::Error::other)?;
+            let addresses: Vec<_> = lookup_host(address).await?.collect();
+            drop(turn);
+            for address in addresses {
                 match TcpStream::connect(address).await {
                     Ok(stream) => return Stream::tcp(stream),
                     Err(error) => last = Some(error),

@@ -38,6 +38,8 @@ use door::Door;
 use keeper::Keeper;
 use trust::Trust;
 
+/// Before the situation is asked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The keeper is told this often.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -99,7 +101,10 @@ async fn follow(keeper: &Arc<Keeper>, doors: &Doors, news: &Arc<Notify>) -> Resu
         }
         if trust_number != Some(situation.trust) {
             // If there is a newer one, there is a newer situation too.
-            let Some(told) = keeper.trust(situation.trust).await? else { continue };
+            let Some(told) = keeper.trust(situation.trust).await? else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
             (trust_number, trust) = (Some(situation.trust), Arc::new(Trust::new(told)));
         }
         seen = situation.number;

@@ -98,6 +98,11 @@ pub async fn serve(keeper: Arc<Keeper>, listener: UnixListener, socket: Socket) 
 
 fn admit(keeper: &Arc<Keeper>, connections: &Arc<Shares<u32>>, stream: UnixStream, socket: Socket) {
     let Ok(credentials) = reverie_sys::peer::peer_credentials(stream.as_fd()) else { return };
+    // The agent is its own administrator, and asks itself nothing: whoever had it connect here for them, by a path that changed
+    // while it was looked at, gets no word.
+    if !cfg!(test) && u32::try_from(credentials.pid) == Ok(std::process::id()) {
+        return tracing::warn!("a connection of the agent to itself is refused: does a tunnel lead to its socket?");
+    }
     let (total, per_uid) = match socket {
         Socket::Http(Surface::Local) | Socket::Workload => {
             let policy = keeper.policy();

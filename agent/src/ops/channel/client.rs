@@ -151,6 +151,10 @@ impl<R: DeserializeOwned> Link<R> {
                     Err(error) => break error.to_string(),
                 },
                 Ok(None) => break "it closed the connection".to_owned(),
+                // Descriptors that found no place here: its asker waits in vain, the next message is whole.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, "an answer was lost; is the limit of open files reached?");
+                }
                 Err(error) => break error.to_string(),
             }
         };

@@ -11,6 +11,7 @@ use reverie_core::ipc::net::Side;
 use reverie_core::ipc::tunnel::{Reply, Shown};
 
 use super::{declared, unknown};
+use crate::keeper::identity::revocation;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::{Keeper, clock};
 use crate::ops::certificate_verify;
@@ -78,9 +79,11 @@ impl Keys {
         }
     }
 
-    fn find(&self, identity: &IdentityName, serial: &str) -> Option<Arc<Key>> {
+    /// One that still signs, unless it is revoked: that is asked for at each signature.
+    fn find(&self, identity: &IdentityName, serial: &str) -> Option<(Arc<Generation>, Arc<Key>)> {
         let held = self.0.get(identity)?.iter().find(|held| held.generation.serial.to_string() == serial)?;
-        held.generation.validity.contains(clock::now()).then(|| Arc::clone(&held.key))
+        let signs = held.generation.validity.contains(clock::now()) && held.replaced.is_none_or(|at| at.elapsed() < OVERLAP);
+        signs.then(|| (Arc::clone(&held.generation), Arc::clone(&held.key)))
     }
 }
 
@@ -92,11 +95,10 @@ pub(super) fn sign(keeper: &Keeper, tunnel: &TunnelName, serial: &str, side: Sid
     let Some(content) = certificate_verify::content(side, transcript) else {
         return Reply::Failed("a transcript hash has 32 or 48 bytes".to_owned());
     };
-    // The moment it is revoked, not when the role hears of it.
-    let is_revoked = keeper.store.current(&declared.identity).is_none_or(|now| now.revoked && now.serial.to_string() == serial);
-    let key = keeper.tunnels.keys.lock().unwrap_or_else(PoisonError::into_inner).find(&declared.identity, serial);
-    match key.filter(|_| !is_revoked) {
-        Some(key) => key.sign(&content),
+    let held = keeper.tunnels.keys.lock().unwrap_or_else(PoisonError::into_inner).find(&declared.identity, serial);
+    // The moment it is revoked, not when the role hears of it; the one before, too.
+    match held.filter(|(generation, _)| !revocation::is_revoked(keeper, generation)) {
+        Some((_, key)) => key.sign(&content),
         None => Reply::Failed("the certificate is not the current one of the tunnel's identity, or was revoked".to_owned()),
     }
 }
