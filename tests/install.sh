@@ -15,7 +15,7 @@ demo=("${build[@]}" curl openssl jq nginx swtpm tpm2-tools systemd
     libtss2-esys-3.0.2-0 libtss2-mu0 libtss2-rc0 libtss2-tcti-mssim0)
 # The real components the tests run, and a systemd with bus and polkit for the box.
 test=("${demo[@]}" make perl g++ python3 python3-venv faketime systemd-sysv libpam-systemd dbus polkitd util-linux mount
-    e2fsprogs bindfs iproute2 procps socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools postgresql postgresql-client)
+    e2fsprogs bindfs iproute2 procps socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools memcached postgresql postgresql-client)
 # Java's own tool opens the PKCS#12 files; whichever Java there is does.
 command -v keytool >/dev/null || test+=(default-jre-headless)
 case $purpose in
