@@ -35,11 +35,11 @@ fn a_view_says_who_is_in_with_which_keys_addresses_and_limits() {
 #[test]
 fn entries_that_belong_to_their_authors_stand_side_by_side() {
     let mut world = World::usual();
-    world.say("n", Collection::SigningKeys, "kid", &[0xa0]);
-    world.say("m", Collection::SigningKeys, "kid", b"\xa1\x00\x01");
+    world.say("n", Collection::RefreshFamilies, "kid", &[0xa0]);
+    world.say("m", Collection::RefreshFamilies, "kid", b"\xa1\x00\x01");
     let view = world.view();
-    assert_eq!(view.entries(Collection::SigningKeys).count(), 2);
-    let of = |name| view.entries(Collection::SigningKeys).find(|value| *value.author == node(name)).unwrap().bytes;
+    assert_eq!(view.entries(Collection::RefreshFamilies).count(), 2);
+    let of = |name| view.entries(Collection::RefreshFamilies).find(|value| *value.author == node(name)).unwrap().bytes;
     assert_eq!((of("n"), of("m")), (&[0xa0][..], &b"\xa1\x00\x01"[..]));
 }
 
