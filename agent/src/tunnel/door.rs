@@ -26,9 +26,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a connection to the other end, or to the service.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Handshakes in work at once.
-const HANDSHAKES: usize = 1024;
+const HANDSHAKES: usize = 64;
 /// Connections from the network whose handshake is not done, for all and for one address.
-const UNKNOWN: (u32, u32) = (4096, 256);
+const UNKNOWN: (u32, u32) = (4096, 1024);
 /// Names looked up at once, by all tunnels: each takes a thread for as long as the resolver takes.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
 /// A listener that cannot be had is tried again.

@@ -72,6 +72,8 @@ impl Pair {
             let unreachable = self.metric(2, "reverie_tunnel_refused_total{tunnel=\"t\",reason=\"unreachable\"}");
             unreachable + self.metric(2, "reverie_tunnel_connections_total{tunnel=\"t\"}") > 0.0
         });
+        // Those that were tried and are on their way would be the first callers of a service that starts now.
+        std::thread::sleep(Duration::from_secs(2));
     }
 
     /// A host's tunnels, and whatever else.
