@@ -262,23 +262,7 @@ fn check_seal(source: &Document<'_>, seal: Option<Spanned<Seal>>) -> Result<Seal
 
 fn check_ca(source: &Document<'_>, ca: Option<Spanned<Ca>>) -> Result<Ca, ConfigError> {
     let Some(ca) = ca else { return Ok(Ca::default()) };
-    let wrong = |message: &str| Err(source.error(&ca, message));
-    let Ca { root_ttl, root_overlap, intermediate_ttl, crl_ttl, token_ttl } = ca.get_ref();
-    if *root_ttl < Span::days(30) || *root_ttl > Span::days(3653) {
-        return wrong("`root_ttl` must be from 30d to 10 years (3653d)");
-    }
-    if *intermediate_ttl < Span::days(1) || *intermediate_ttl > Span::days(366) || intermediate_ttl >= root_ttl {
-        return wrong("`intermediate_ttl` must be from 1d to 366d, and shorter than `root_ttl`");
-    }
-    if root_overlap.0 * 2 > root_ttl.0 {
-        return wrong("`root_overlap` must be at most half of `root_ttl`");
-    }
-    if *crl_ttl < Span::days(1) || *crl_ttl > Span::days(366) {
-        return wrong("`crl_ttl` must be from 1d to 366d");
-    }
-    if *token_ttl < Span::minutes(1) || *token_ttl > Span::minutes(60) {
-        return wrong("`token_ttl` must be from 1m to 1h");
-    }
+    ca.get_ref().check().map_err(|why| source.error(&ca, why))?;
     Ok(ca.into_inner())
 }
 

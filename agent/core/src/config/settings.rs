@@ -196,6 +196,29 @@ pub struct Ca {
     pub token_ttl: Span,
 }
 
+impl Ca {
+    /// Why these lifetimes do not fit together, if so.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let Self { root_ttl, root_overlap, intermediate_ttl, crl_ttl, token_ttl } = self;
+        if *root_ttl < Span::days(30) || *root_ttl > Span::days(3653) {
+            return Err("`root_ttl` must be from 30d to 10 years (3653d)");
+        }
+        if *intermediate_ttl < Span::days(1) || *intermediate_ttl > Span::days(366) || intermediate_ttl >= root_ttl {
+            return Err("`intermediate_ttl` must be from 1d to 366d, and shorter than `root_ttl`");
+        }
+        if root_overlap.0 * 2 > root_ttl.0 {
+            return Err("`root_overlap` must be at most half of `root_ttl`");
+        }
+        if *crl_ttl < Span::days(1) || *crl_ttl > Span::days(366) {
+            return Err("`crl_ttl` must be from 1d to 366d");
+        }
+        if *token_ttl < Span::minutes(1) || *token_ttl > Span::minutes(60) {
+            return Err("`token_ttl` must be from 1m to 1h");
+        }
+        Ok(())
+    }
+}
+
 impl Default for Ca {
     fn default() -> Self {
         Self {

@@ -35,7 +35,7 @@ pub struct Federations {
     stored: Mutex<BTreeMap<TrustDomain, Stored>>,
     /// SHA-256 of the `bundle_file` of each, where there is one.
     seeds: Mutex<BTreeMap<TrustDomain, Option<[u8; 32]>>>,
-    /// One document is taken after the other.
+    /// Documents are taken one after the other, and not while the configuration is followed.
     turn: tokio::sync::Mutex<()>,
     /// Failed attempts in a row.
     failures: Mutex<BTreeMap<TrustDomain, u32>>,

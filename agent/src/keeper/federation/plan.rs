@@ -32,11 +32,14 @@ pub async fn follow(keeper: Arc<Keeper>) {
         issuers.mark_unchanged();
         bundles.mark_unchanged();
         let own = Arc::clone(&keeper);
+        // What is fetched meanwhile must be neither overwritten nor forgotten.
+        let turn = keeper.federations.turn.lock().await;
         // Files are read: not on the threads that serve.
         match tokio::task::spawn_blocking(move || settle(&own)).await {
             Ok(forgotten) => forget(&keeper, forgotten).await,
             Err(error) => tracing::error!(%error, "the bundles of other trust domains are not followed now"),
         }
+        drop(turn);
         tokio::select! {
             changed = policies.changed() => if changed.is_err() { return },
             changed = issuers.changed() => if changed.is_err() { return },
@@ -86,7 +89,8 @@ fn settle(keeper: &Keeper) -> Vec<TrustDomain> {
         changed
     });
     let mut stored = known.stored.lock().unwrap_or_else(PoisonError::into_inner);
-    let forgotten: Vec<TrustDomain> = stored.keys().filter(|domain| !bundles.contains_key(domain)).cloned().collect();
+    let is_declared = |domain: &TrustDomain| config.federation.iter().any(|federation| federation.trust_domain == *domain);
+    let forgotten: Vec<TrustDomain> = stored.keys().filter(|domain| !is_declared(domain)).cloned().collect();
     forgotten.iter().for_each(|domain| drop(stored.remove(domain)));
     forgotten
 }
