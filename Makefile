@@ -51,6 +51,7 @@ sim: ## simulated meshes in trouble, SEEDS of each story (1000; nightly 10000), 
 
 .PHONY: bench
 bench: ## the benchmarks of docs/performance.md, each with its comparison in the same run
+	tests/install.sh bench
 	cargo build --profile dist --workspace --bins --example keeper_round_trip
 	cargo build --release -p reverie-tests --example sim
 	CARGO_TARGET_DIR=$(TARGET)/chitchat cargo build --release --locked --manifest-path tests/bench/chitchat/Cargo.toml

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the demo or the tests need from Debian's packages, and starts nothing.
 #
-#   tests/install.sh [demo|test]      default: test, which includes what demo needs
+#   tests/install.sh [demo|test|bench]      default: test, which includes what demo needs; bench includes both
 #
 # Says what is missing and installs only that: when all is there it needs no root, no network and no time.
 set -euo pipefail
@@ -18,10 +18,13 @@ test=("${demo[@]}" make perl g++ python3 python3-venv faketime systemd-sysv libp
     e2fsprogs bindfs iproute2 procps socat man-db krb5-kdc krb5-admin-server krb5-user python3-gssapi slapd ldap-utils redis-server redis-tools memcached postgresql postgresql-client)
 # Java's own tool opens the PKCS#12 files; whichever Java there is does.
 command -v keytool >/dev/null || test+=(default-jre-headless)
+# What tunnels are measured beside, and by.
+bench=("${test[@]}" stunnel4 haproxy libnginx-mod-stream iperf3)
 case $purpose in
     demo) wanted=("${demo[@]}") ;;
     test) wanted=("${test[@]}") ;;
-    *) echo "install: unknown purpose $purpose; say demo or test" >&2; exit 64 ;;
+    bench) wanted=("${bench[@]}") ;;
+    *) echo "install: unknown purpose $purpose; say demo, test or bench" >&2; exit 64 ;;
 esac
 
 command -v cargo >/dev/null || {
@@ -40,7 +43,7 @@ for package in "${wanted[@]}"; do
 done
 # What the tests compare with besides, in target/: OpenSSL 4, and Python with what the second client needs.
 beside() {
-    [ "$purpose" = test ] || return 0
+    [ "$purpose" != demo ] || return 0
     local here target
     here=$(dirname "$(readlink -f "$0")")
     target=${CARGO_TARGET_DIR:-$here/../target}

@@ -113,6 +113,13 @@ else
     echo "LEFT OUT: it wants root, /dev/fuse and bindfs (tests/install.sh test)"
 fi
 
+section "tunnels beside stunnel, haproxy and nginx"
+if command -v stunnel4 >/dev/null && command -v iperf3 >/dev/null && PATH=$PATH:/usr/sbin command -v haproxy >/dev/null; then
+    PATH=$PATH:/usr/sbin python3 "$(dirname "$0")/tunnel.py" "$build" "$(((seconds + 2) / 3))"
+else
+    echo "LEFT OUT: it wants stunnel4, haproxy, nginx with its module stream, and iperf3 (tests/install.sh bench)"
+fi
+
 section "a write on one host until ten have it: real agents, and chitchat beside (a round each second, as ours)"
 "$build/agentctl" bench converge --local 10 2>/dev/null
 "$build/../chitchat/release/chitchat-beside" 10 100 1000
