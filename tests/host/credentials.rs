@@ -1,5 +1,6 @@
 //! The socket of LoadCredential=, met by others than the service manager. That it serves the real one is in tests/systemd.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
@@ -72,8 +73,12 @@ fn those_who_connect_and_do_not_read_hold_up_neither_each_other_for_long_nor_the
     assert!(held.len() >= 64);
     agent.admin_get("/health").ok();
     agent.get("/v1/whoami").ok();
-    // Two rounds of refusals that nobody reads.
     let begun = std::time::Instant::now();
     assert!(is_refusal(&ask(&agent, 0, "f00/unit/job.service/job.key").unwrap()));
     assert!(begun.elapsed().as_secs() < 45, "{:?}", begun.elapsed());
+    // One who is slow gets all of the refusal: what is cut off would count as a credential.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    let mut refusal = vec![];
+    held.into_iter().next().unwrap().read_to_end(&mut refusal).unwrap();
+    assert!(is_refusal(&refusal), "{} bytes", refusal.len());
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::issuance::{self, IssueError};
 use super::settle::{Telling, settle};
 use super::store::{Generation, made_from};
-use super::{lifecycle, reconcile};
+use super::{lifecycle, reconcile, revocation};
 use crate::keeper::state::{Change, StateError, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 use crate::ops::policy::{Policy, PolicyIdentity};
@@ -46,6 +46,9 @@ pub enum RotationError {
     /// The authority is not in order.
     #[error(transparent)]
     Lifecycle(#[from] lifecycle::LifecycleError),
+    /// While it was recorded that it is handed out, it ceased to be what is to be handed out.
+    #[error("it was revoked, or its identity declared otherwise, while it was being handed out")]
+    Overtaken,
 }
 
 /// Waits until an identity is due, renews it or tells its service. Never ends.
@@ -136,16 +139,29 @@ pub async fn rotate(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> 
     .await
 }
 
-/// The current generation of an identity, made if there is none.
+/// True if it may be handed out to whoever has the identity by the configuration of now.
+pub fn is_usable_as_declared(keeper: &Keeper, generation: &Generation) -> bool {
+    let policy = keeper.policy();
+    let identity = policy.identities.get(&generation.identity);
+    generation.is_usable(clock::now()) && identity.is_some_and(|identity| generation.names(&identity.declared))
+}
+
+/// Refuses a generation that was taken a moment ago and is revoked by now, or of an identity that is declared otherwise.
+pub fn check_still_counts(keeper: &Keeper, generation: &Generation) -> Result<(), RotationError> {
+    let counts = is_usable_as_declared(keeper, generation) && !revocation::is_revoked(keeper, generation);
+    if counts { Ok(()) } else { Err(RotationError::Overtaken) }
+}
+
+/// The current generation of an identity as it is declared, made if there is none.
 pub async fn current_or_new(keeper: &Arc<Keeper>, name: &IdentityName, actor: Actor) -> Result<Arc<Generation>, RotationError> {
-    if let Some(generation) = keeper.store.current(name).filter(|kept| kept.is_usable(clock::now())) {
+    if let Some(generation) = keeper.store.current(name).filter(|kept| is_usable_as_declared(keeper, kept)) {
         return Ok(generation);
     }
     let (own, name) = (Arc::clone(keeper), name.clone());
     to_its_end(keeper, async move {
         let turn = own.turns.of(&name);
         let _turn = turn.lock().await;
-        if let Some(generation) = own.store.current(&name).filter(|kept| kept.is_usable(clock::now())) {
+        if let Some(generation) = own.store.current(&name).filter(|kept| is_usable_as_declared(&own, kept)) {
             return Ok(generation);
         }
         own.schedule.begin(&name);

@@ -62,6 +62,11 @@ impl Generation {
         !self.revoked && self.validity.contains(now)
     }
 
+    /// True if it says what its holder is declared to be. One of another name is somebody else's, also if it is to be replaced soon.
+    pub fn names(&self, declared: &Identity) -> bool {
+        self.identity == declared.name && self.made_from.starts_with(&names(declared))
+    }
+
     /// True if another one is to be made.
     pub fn is_due(&self, now: Moment) -> bool {
         self.revoked || self.superseded || self.renew_at <= now || self.is_of_the_future(now)
@@ -82,8 +87,14 @@ impl Generation {
 
 /// All that a certificate takes from its declaration.
 pub fn made_from(identity: &Identity) -> String {
-    let Identity { spiffe_id, dns, ip, ttl, key, .. } = identity;
-    format!("{spiffe_id} {dns:?} {ip:?} {ttl} {key:?}")
+    let Identity { ttl, key, .. } = identity;
+    format!("{}{ttl} {key:?}", names(identity))
+}
+
+/// Of that, what it says its holder is.
+fn names(identity: &Identity) -> String {
+    let Identity { spiffe_id, dns, ip, .. } = identity;
+    format!("{spiffe_id} {dns:?} {ip:?} ")
 }
 
 /// The current generations.

@@ -158,6 +158,7 @@ impl From<RotationError> for Failure {
             RotationError::State(error) => error.into(),
             RotationError::Issue(error) => error.into(),
             RotationError::Lifecycle(error) => error.into(),
+            RotationError::Overtaken => Problem::new(Code::Unavailable, error.to_string()).advise("ask again").into(),
             RotationError::Row(error) => Problem::new(Code::Internal, error.to_string()).into(),
         }
     }

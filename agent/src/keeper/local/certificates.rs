@@ -12,6 +12,7 @@ use super::answer::{Answer, Failure, Reply, parse_json};
 use super::call::Call;
 use crate::keeper::clock;
 use crate::keeper::identity::issuance::{issue as issue_leaf, subject};
+use crate::keeper::identity::rotation::RotationError;
 use crate::keeper::identity::{csr, revocation, rotation};
 use crate::keeper::state::{Change, Write};
 
@@ -29,6 +30,9 @@ pub(super) async fn issue(call: &Call<'_>) -> Answer {
     let mut leaf = issue_leaf(&issuers, &identity, given.as_ref(), now)?;
     let change = Change { writes: vec![Write::Issued(leaf.record(&identity))], events: vec![leaf.event(&identity, actor, now)] };
     call.keeper.commit(change).await?;
+    if permitted(call, "issue").await?.0 != identity {
+        return Err(RotationError::Overtaken.into());
+    }
     metrics::counter!("reverie_certificates_issued_total").increment(1);
     Reply::json(&Certificate {
         identity: identity.name.to_string(),
@@ -52,6 +56,9 @@ pub(super) async fn read(call: &Call<'_>) -> Answer {
     );
     event.actor = actor;
     call.keeper.commit(Change { writes: vec![], events: vec![event] }).await?;
+    // That may have taken long, and whoever had the identity then may not have it now.
+    permitted(call, "read").await?;
+    rotation::check_still_counts(call.keeper, &generation)?;
     Reply::json(&Certificate {
         identity: identity.name.to_string(),
         spiffe_id: generation.spiffe_id.to_string(),

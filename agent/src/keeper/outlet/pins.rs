@@ -9,11 +9,10 @@ use reverie_core::certificate_file::CertificateFile;
 use reverie_core::id::IdentityName;
 use reverie_sys::pidfd::PidFd;
 
-use crate::keeper::identity::revocation;
+use crate::keeper::Keeper;
 use crate::keeper::identity::rotation::{self, RotationError};
 use crate::keeper::identity::store::Generation;
 use crate::keeper::local::peer::Peer;
-use crate::keeper::{Keeper, clock};
 use crate::ops::shares::{Share, Shares};
 
 /// From the first file on. Longer than a unit takes to load its credentials, shorter than anybody waits for a new certificate.
@@ -48,10 +47,7 @@ pub(super) async fn generation(
     name: &IdentityName,
     file: CertificateFile,
 ) -> Result<Arc<Generation>, RotationError> {
-    if let Some(begun) = keeper.pins.get(peer, name, file)
-        && begun.is_usable(clock::now())
-        && !revocation::is_revoked(keeper, &begun)
-    {
+    if let Some(begun) = keeper.pins.get(peer, name, file).filter(|begun| rotation::check_still_counts(keeper, begun).is_ok()) {
         return Ok(begun);
     }
     let current = rotation::current_or_new(keeper, name, Actor::from(&peer.caller)).await?;

@@ -13,7 +13,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::hosts::Hosts;
 use super::*;
 use crate::keeper::identity::issuance::{IssueError, issue};
-use crate::keeper::identity::{authority, duties, lifecycle, membership as issuing, revocation};
+use crate::keeper::identity::{authority, duties, lifecycle, membership as issuing, revocation, rotation};
 use crate::keeper::mesh::{renewal, trust};
 use crate::keeper::state::{IssuedRecord, Write};
 
@@ -211,4 +211,36 @@ async fn other_limits_hold_at_once_and_have_the_intermediate_replaced() {
     assert!(*member.watch_intermediate_wanted().borrow(), "another is asked for");
     hosts.while_carrying(&member, &[&founder], renewal::ask_once(&member)).await.unwrap();
     assert!(tried(wider).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_given_the_name_of_an_identity_does_not_get_the_key_of_who_had_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let declared = |rest: &str| format!("[[identity]]\nname = \"web\"\nmatch = {{ uid = 1 }}\n{rest}\n");
+    let host = Agent::configured(directory.path(), "a", &declared("")).await;
+    lifecycle::bring_up_to_date(&host).await.unwrap();
+    let current = async || rotation::current_or_new(&host, &"web".parse().unwrap(), Actor::Agent).await.unwrap();
+    let (first, second) = (current().await, current().await);
+    assert_eq!(first.serial, second.serial);
+    let follow = |rest: &str| {
+        let text = format!("trust_domain = \"example.org\"\n{}", declared(rest));
+        let config = parse(Source { file: "t", text: &text }, &[]).unwrap();
+        host.policy.send_replace(Arc::new(Policy::new(config, Scope::User)));
+    };
+    // What is only to be renewed soon goes on meanwhile.
+    follow("ttl = \"3d\"");
+    assert_eq!(first.serial, current().await.serial);
+    rotation::check_still_counts(&host, &first).unwrap();
+    for other in ["spiffe_id = \"spiffe://example.org/guest\"", "dns = [\"a.example.org\"]", "ip = [\"10.0.0.1\"]"] {
+        let before = current().await;
+        follow(other);
+        let overtaken = rotation::check_still_counts(&host, &before);
+        assert!(matches!(overtaken, Err(rotation::RotationError::Overtaken)), "{other}: {overtaken:?}");
+        let now = current().await;
+        assert_ne!(before.serial, now.serial, "{other}");
+        rotation::check_still_counts(&host, &now).unwrap();
+    }
+    follow("");
+    assert_ne!(first.serial, current().await.serial, "the first one was replaced");
+    host.close().await;
 }

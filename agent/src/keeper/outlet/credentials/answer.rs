@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::keeper::Keeper;
 use crate::keeper::identity::issuance::subject;
+use crate::keeper::identity::rotation;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
 use crate::keeper::outlet::content::{record, render, shared};
@@ -33,10 +34,9 @@ pub(super) async fn answer(keeper: &Arc<Keeper>, peer: &Peer, address: &Address<
     // Program and process are what they were when they connected.
     peer.check_executable(keeper).await?;
     peer.check_alive()?;
-    let policy = keeper.policy();
     match wanted {
-        Wanted::Identity(name, file) => identity(keeper, &policy, peer, &name, file).await,
-        Wanted::Secret(name) => secret(keeper, &policy, &peer.caller, &name).await,
+        Wanted::Identity(name, file) => identity(keeper, peer, &name, file).await,
+        Wanted::Secret(name) => secret(keeper, &peer.caller, &name).await,
     }
 }
 
@@ -68,8 +68,9 @@ fn permitted(policy: &Policy, caller: &Caller, name: &IdentityName) -> Result<()
     })
 }
 
-async fn identity(keeper: &Arc<Keeper>, policy: &Policy, peer: &Peer, name: &IdentityName, file: CertificateFile) -> Content {
-    permitted(policy, &peer.caller, name)?;
+async fn identity(keeper: &Arc<Keeper>, peer: &Peer, name: &IdentityName, file: CertificateFile) -> Content {
+    let policy = keeper.policy();
+    permitted(&policy, &peer.caller, name)?;
     if file.is_shared() {
         return Ok(Zeroizing::new(shared(&keeper.issuers(), file).to_vec()));
     }
@@ -80,25 +81,33 @@ async fn identity(keeper: &Arc<Keeper>, policy: &Policy, peer: &Peer, name: &Ide
         let serial = Some(generation.serial.to_string());
         let subject = Subject { serial, ..subject(&identity.declared) };
         record(keeper, &peer.caller, Kind::CertificateRead, subject, HOW).await?;
+        // That may have taken long.
+        permitted(&keeper.policy(), &peer.caller, name)?;
+        rotation::check_still_counts(keeper, &generation)?;
     }
     Ok(render(&generation, &keeper.issuers(), file))
 }
 
-async fn secret(keeper: &Keeper, policy: &Policy, caller: &Caller, name: &SecretName) -> Content {
+/// Does a rule give every process of the unit an identity that may read the secret?
+fn may_read(policy: &Policy, caller: &Caller, name: &SecretName) -> Result<(), Problem> {
     let declared = policy.secrets.get(name);
-    let allowed = declared.is_some_and(|secret| secret.declared.allow.iter().any(|own| permitted(policy, caller, own).is_ok()));
-    if !allowed {
-        let unit = caller.unit().unwrap_or_default();
-        return Err(Problem::new(Code::NotPermitted, format!("{unit} may not read a secret {:?}", name.as_str()))
-            .advise(format!(
-                "`allow` under [[secret]] must name an identity whose `match` is {{ unit = \"{unit}\" }} and nothing else"
-            ))
-            .into());
+    if declared.is_some_and(|secret| secret.declared.allow.iter().any(|own| permitted(policy, caller, own).is_ok())) {
+        return Ok(());
     }
+    let unit = caller.unit().unwrap_or_default();
+    let advice =
+        format!("`allow` under [[secret]] must name an identity whose `match` is {{ unit = \"{unit}\" }} and nothing else");
+    Err(Problem::new(Code::NotPermitted, format!("{unit} may not read a secret {:?}", name.as_str())).advise(advice))
+}
+
+async fn secret(keeper: &Keeper, caller: &Caller, name: &SecretName) -> Content {
+    may_read(&keeper.policy(), caller, name)?;
     let stored = keeper.secrets.read(&keeper.state, name)?.ok_or_else(|| {
         Problem::new(Code::NotFound, format!("the secret {:?} has no value yet", name.as_str()))
             .advise(format!("give it one: agentctl secret seal {name}"))
     })?;
     record(keeper, caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }, HOW).await?;
+    // That may have taken long.
+    may_read(&keeper.policy(), caller, name)?;
     Ok(stored.value)
 }

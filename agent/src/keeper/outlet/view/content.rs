@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::{Kind, Subject};
 use reverie_core::certificate_file::CertificateFile;
+use reverie_core::config::Identity;
 use reverie_core::id::{IdentityName, SecretName};
 use reverie_core::ipc::view::Reply;
 use reverie_core::rule::Rule;
@@ -12,13 +13,13 @@ use reverie_core::view::{SeenIdentity, SeenSecret, Sight, ViewedFile};
 
 use crate::keeper::identity::issuance::subject;
 use crate::keeper::identity::issuers::Issuers;
+use crate::keeper::identity::rotation;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::identities::judged;
 use crate::keeper::local::peer::Peer;
 use crate::keeper::outlet::content::{record, render, shared};
 use crate::keeper::outlet::pins;
 use crate::keeper::{Keeper, clock};
-use crate::ops::policy::Policy;
 
 /// In the audit log.
 const HOW: &str = "by the file view";
@@ -62,53 +63,52 @@ fn sizes(keeper: &Keeper, rule: &Rule, issuers: &Issuers) -> [u64; CertificateFi
     })
 }
 
-/// The bytes of a file. What holds a key or a secret is in the audit log before the reader has it.
+/// The bytes of a file. What holds a key or a secret is in the audit log before the reader has it; that may take long, so whether the
+/// reader may have it is looked at before and after.
 pub(super) async fn open(keeper: &Arc<Keeper>, peer: &Peer, file: &ViewedFile) -> Result<Reply, Failure> {
-    let policy = keeper.policy();
-    let own = judged(keeper, peer, &policy).await?;
     let bytes = match file {
-        ViewedFile::Certificate(name, file) => certificate(keeper, peer, &policy, &own, name, *file).await?,
-        ViewedFile::Secret(name) => secret(keeper, peer, &policy, &own, name).await?,
+        ViewedFile::Certificate(name, file) => certificate(keeper, peer, name, *file).await?,
+        ViewedFile::Secret(name) => secret(keeper, peer, name).await?,
     };
     // Whom the bytes are for must not have become another meanwhile.
     peer.check_alive()?;
     Ok(Reply::Content(bytes))
 }
 
-async fn certificate(
-    keeper: &Arc<Keeper>,
-    peer: &Peer,
-    policy: &Policy,
-    own: &[&Rule],
-    name: &IdentityName,
-    file: CertificateFile,
-) -> Result<Vec<u8>, Failure> {
+/// The identity, if the reader has it by the configuration of now.
+async fn held(keeper: &Keeper, peer: &Peer, name: &IdentityName) -> Result<Identity, Failure> {
+    let policy = keeper.policy();
+    let own = judged(keeper, peer, &policy).await?;
     let identity = policy.identities.get(name).filter(|_| own.iter().any(|rule| rule.name == *name));
-    let identity = &identity.ok_or_else(|| nothing("no such identity for this process"))?.declared;
+    identity.map(|identity| identity.declared.clone()).ok_or_else(|| nothing("no such identity for this process"))
+}
+
+async fn certificate(keeper: &Arc<Keeper>, peer: &Peer, name: &IdentityName, file: CertificateFile) -> Result<Vec<u8>, Failure> {
+    let identity = held(keeper, peer, name).await?;
     if file.is_shared() {
         return Ok(shared(&keeper.issuers(), file).to_vec());
     }
     let generation = pins::generation(keeper, peer, name, file).await?;
     if file.is_private() {
-        let subject = Subject { serial: Some(generation.serial.to_string()), ..subject(identity) };
+        let subject = Subject { serial: Some(generation.serial.to_string()), ..subject(&identity) };
         record(keeper, &peer.caller, Kind::CertificateRead, subject, HOW).await?;
+        held(keeper, peer, name).await?;
+        rotation::check_still_counts(keeper, &generation)?;
     }
     Ok(std::mem::take(&mut *render(&generation, &keeper.issuers(), file)))
 }
 
-async fn secret(
-    keeper: &Arc<Keeper>,
-    peer: &Peer,
-    policy: &Policy,
-    own: &[&Rule],
-    name: &SecretName,
-) -> Result<Vec<u8>, Failure> {
-    let allowed = policy.secrets.get(name).is_some_and(|secret| secret.is_readable_by(own));
-    let stored = match allowed {
-        true => keeper.secrets.read(&keeper.state, name)?,
-        false => None,
-    };
-    let stored = stored.ok_or_else(|| nothing("no such secret for this process"))?;
+async fn check_may_read(keeper: &Keeper, peer: &Peer, name: &SecretName) -> Result<(), Failure> {
+    let policy = keeper.policy();
+    let own = judged(keeper, peer, &policy).await?;
+    let may = policy.secrets.get(name).is_some_and(|secret| secret.is_readable_by(&own));
+    if may { Ok(()) } else { Err(nothing("no such secret for this process")) }
+}
+
+async fn secret(keeper: &Arc<Keeper>, peer: &Peer, name: &SecretName) -> Result<Vec<u8>, Failure> {
+    check_may_read(keeper, peer, name).await?;
+    let stored = keeper.secrets.read(&keeper.state, name)?.ok_or_else(|| nothing("no value"))?;
     record(keeper, &peer.caller, Kind::SecretRead, Subject { secret: Some(name.to_string()), ..Subject::default() }, HOW).await?;
+    check_may_read(keeper, peer, name).await?;
     Ok(stored.value.to_vec())
 }
