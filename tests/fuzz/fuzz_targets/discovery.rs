@@ -3,7 +3,7 @@
 #![no_main]
 
 use prost::Message;
-use reverie_core::sds::{Delta, DeltaRequest, MAX_NAMES, Wanted, World, WorldRequest};
+use reverie_core::sds::{Delta, DeltaRequest, MAX_BYTES, MAX_NAMES, Wanted, World, WorldRequest};
 use reverie_proto::sds::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -20,11 +20,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 return;
             }
             assert!(world.names().count() <= MAX_NAMES);
-            let version: String = world.names().filter(|name| exists(name).is_some()).collect();
-            if world.is_due(&version) {
+            assert!(world.names().map(str::len).sum::<usize>() <= MAX_BYTES);
+            if world.is_due(exists) {
                 nonce += 1;
-                world.sent(version.clone(), nonce.to_string());
-                assert!(!world.is_due(&version), "it is sent again");
+                world.sent(exists, nonce.to_string());
+                assert!(!world.is_due(exists), "it is sent again");
             }
         }
     } else {
@@ -40,7 +40,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             if delta.take(request).is_err() {
                 return;
             }
-            assert!(delta.names().count() <= MAX_NAMES);
+            assert!(delta.names().count() <= MAX_NAMES && delta.names().map(str::len).sum::<usize>() <= MAX_BYTES);
             let due = delta.difference(exists);
             nonce += 1;
             delta.sent(&due, exists, nonce.to_string());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Excess, MAX_NAMES, Taken, check};
+use super::{Excess, Taken, check};
 
 /// What a client says.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +75,7 @@ impl Delta {
             };
             self.names.insert(name, has);
         }
-        if self.names.len() > MAX_NAMES {
-            return Err(Excess);
-        }
+        check(self.names.len(), self.names.keys())?;
         self.begun = true;
         let answers_last = self.nonce.as_ref().is_some_and(|nonce| *nonce == request.nonce);
         Ok(Taken { look, rejected: request.error.filter(|_| answers_last) })
@@ -175,6 +173,10 @@ mod tests {
         let many = |from: usize| (from..from + 100).map(|name| name.to_string()).collect();
         delta.take(DeltaRequest { subscribe: many(0), ..DeltaRequest::default() }).unwrap();
         assert_eq!(delta.take(DeltaRequest { subscribe: many(100), ..DeltaRequest::default() }), Err(Excess));
+        let long = |from: usize| (from..from + 10).map(|name| format!("{name:02000}")).collect();
+        let mut delta = Delta::default();
+        delta.take(DeltaRequest { subscribe: long(0), ..DeltaRequest::default() }).unwrap();
+        assert_eq!(delta.take(DeltaRequest { subscribe: long(10), ..DeltaRequest::default() }), Err(Excess));
         let long = [("x".to_owned(), "v".repeat(3000))].into();
         assert_eq!(delta.take(DeltaRequest { initial: long, ..DeltaRequest::default() }), Err(Excess));
     }

@@ -15,9 +15,14 @@ pub const MAX_NAMES: usize = 128;
 /// Bytes of a name, and of what else a client makes us keep. SPIFFE IDs have at most 2048.
 pub const MAX_NAME: usize = 2048;
 
+/// Bytes of all of them on one stream: a user has many streams.
+pub const MAX_BYTES: usize = 32 << 10;
+
 /// The client asks for more than it may have of us; its stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_NAMES} names on one stream, or one with more than {MAX_NAME} bytes")]
+#[error(
+    "more than {MAX_NAMES} names on one stream, or one with more than {MAX_NAME} bytes, or more than {MAX_BYTES} bytes of them"
+)]
 pub struct Excess;
 
 /// What came of a request.
@@ -29,6 +34,10 @@ pub struct Taken {
     pub rejected: Option<String>,
 }
 
-fn check<'a>(count: usize, mut names: impl Iterator<Item = &'a String>) -> Result<(), Excess> {
-    if count > MAX_NAMES || names.any(|name| name.len() > MAX_NAME) { Err(Excess) } else { Ok(()) }
+fn check<'a>(count: usize, names: impl Iterator<Item = &'a String>) -> Result<(), Excess> {
+    let mut room = MAX_BYTES;
+    for name in names {
+        room = room.checked_sub(name.len()).filter(|_| name.len() <= MAX_NAME).ok_or(Excess)?;
+    }
+    if count > MAX_NAMES { Err(Excess) } else { Ok(()) }
 }

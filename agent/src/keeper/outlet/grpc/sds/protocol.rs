@@ -62,15 +62,14 @@ impl Protocol for World {
 
     /// An empty answer is an error to Envoy: it waits for what it may not have.
     fn due(&self, found: &BTreeMap<String, Found>) -> Option<Difference> {
-        let due = !found.is_empty() && self.is_due(&version(found));
+        let due = self.is_due(|name| found.get(name).map(|found| &*found.version));
         due.then(|| Difference { changed: found.keys().cloned().collect(), removed: vec![] })
     }
 
     fn respond(&mut self, keeper: &Keeper, found: &BTreeMap<String, Found>, _: &Difference, nonce: String) -> DiscoveryResponse {
-        let version = version(found);
-        self.sent(version.clone(), nonce.clone());
+        self.sent(|name| found.get(name).map(|found| &*found.version), nonce.clone());
         let resources = found.iter().map(|(name, found)| found.resource(keeper, name)).collect();
-        DiscoveryResponse { version_info: version, resources, type_url: SECRET.to_owned(), nonce }
+        DiscoveryResponse { version_info: version(found), resources, type_url: SECRET.to_owned(), nonce }
     }
 }
 
