@@ -233,7 +233,7 @@ fn each_user_sees_its_own_and_nothing_without_the_header_or_an_identity_as_root(
 fn script(name: &str, agent: &Agent) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("workload").join(name);
     let mut command = Command::new(python());
-    command.arg(script).arg(agent.run()).env("SPIFFE_ENDPOINT_SOCKET", endpoint(agent));
+    command.arg(script).arg(agent.run()).arg(agent.pid().to_string()).env("SPIFFE_ENDPOINT_SOCKET", endpoint(agent));
     let done = command.output().expect("Python");
     assert!(done.status.success(), "{name}: {}\n{}", text(&done), agent.log());
 }
@@ -257,6 +257,31 @@ fn one_user_with_too_many_streams_hinders_nobody_else_as_root() {
     wait_until("all of it is let go", 20, || {
         !agent.admin_get("/metrics").text().lines().any(|line| line.starts_with("reverie_streams_open") && !line.ends_with(" 0"))
     });
+}
+
+/// Three other trust domains, each with as many keys for tokens as a bundle may have.
+fn others(agent: &Agent) -> String {
+    let others = ["a", "b", "c"].map(|name| {
+        let modulus = "A".repeat(342);
+        let key =
+            |number| json!({ "use": "jwt-svid", "kid": format!("{name}{number}"), "kty": "RSA", "e": "AQAB", "n": modulus });
+        let bundle = agent.path().join(format!("{name}.json"));
+        std::fs::write(&bundle, json!({ "keys": (0..2300).map(key).collect::<Vec<_>>() }).to_string()).unwrap();
+        format!(
+            "[[federation]]\ntrust_domain = \"{name}.test\"\nurl = \"https://127.0.0.1:9/bundle\"\nprofile = \"https_spiffe\"\n\
+             spiffe_id = \"spiffe://{name}.test/host\"\nbundle_file = {bundle:?}\n"
+        )
+    });
+    others.concat()
+}
+
+#[test]
+fn one_user_who_takes_nothing_of_megabytes_on_hundreds_of_streams_hinders_nobody_else_as_root() {
+    let mut agent = agent();
+    let declared = std::fs::read_to_string(agent.config()).unwrap();
+    std::fs::write(agent.config(), format!("{declared}{}", others(&agent))).unwrap();
+    agent.reload();
+    script("hoarding.py", &agent);
 }
 
 #[test]

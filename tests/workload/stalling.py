@@ -66,7 +66,10 @@ class Reader:
                 data += received[9 : 9 + length]
             elif kind == 6 and flags == 0:
                 # It lives: pings are answered.
-                self.socket.sendall(frame(6, 1, 0, received[9 : 9 + length]))
+                try:
+                    self.socket.sendall(frame(6, 1, 0, received[9 : 9 + length]))
+                except BrokenPipeError:
+                    pass
             ended |= kind in (0, 1) and flags & 1 == 1
             received = received[9 + length :]
         messages = []
@@ -87,17 +90,18 @@ assert reader.messages(0.5) == ([], False)
 for _ in range(4):
     rotate()
     time.sleep(0.1)
-assert handed() == 3, "two messages wait, one on its way and one behind it, and no key that is in neither was handed out"
+assert handed() == 2, "one message waits, with two keys, and no key that is not in it was handed out"
 reader.grant()
 got, ended = reader.messages(1.5)
-assert len(got) == 3 and not ended, f"{len(got)} messages: those that waited, and the newest"
-assert handed() == 4
+assert len(got) == 2 and not ended, f"{len(got)} messages: the one that waited, and the newest"
+assert handed() == 3
 
 silent = Reader()
 time.sleep(0.5)
 for _ in range(2):
     rotate()
     assert len(reader.messages(1)[0]) == 1
+assert handed() == 7, "the silent one is in one message"
 assert metric("reverie_streams_open") == 2
 deadline = time.monotonic() + 45
 while metric("reverie_streams_open") != 1:

@@ -4,20 +4,22 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use super::authority::Masked;
-use super::routing;
+use super::room::Room;
+use super::{failure, routing};
 use crate::keeper::Keeper;
 use crate::keeper::local::listener::DRAIN;
 use crate::keeper::local::peer::Peer;
@@ -50,9 +52,14 @@ where
     }
 }
 
-/// The body of an answer, counted as an open call until it has been sent.
+/// The body of an answer, counted as an open call until it has been sent, and its bytes until they have been taken.
 pub(super) struct Answer {
     body: tonic::body::Body,
+    room: Arc<Room>,
+    /// Until its last message was taken: hyper asks for the next one before.
+    taken: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// There was no room, and that was said.
+    ended: bool,
     _open: Open,
 }
 
@@ -73,11 +80,35 @@ impl Body for Answer {
     type Error = tonic::Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(taken) = &mut self.taken {
+            ready!(taken.as_mut().poll(context));
+            self.taken = None;
+        }
+        let message = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(message) => message,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            },
+            other => return Poll::Ready(other),
+        };
+        Poll::Ready(Some(match self.room.count(message) {
+            Ok((message, taken)) => {
+                self.taken = Some(Box::pin(taken.cancelled_owned()));
+                Ok(Frame::data(message))
+            }
+            Err(excess) => {
+                self.ended = true;
+                let mut trailers = HeaderMap::new();
+                failure::status(&excess).add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+            }
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -87,17 +118,20 @@ impl Body for Answer {
 
 /// Serves one attested process until it goes.
 pub async fn serve(keeper: Arc<Keeper>, peer: Arc<Peer>, stream: Pin<Box<TimeoutStream<UnixStream>>>, idle: Duration) {
-    let open = Arc::new(AtomicU32::new(0));
+    let (open, peer_pid) = (Arc::new(AtomicU32::new(0)), peer.caller.pid);
     let (stopping, calls) = (keeper.stopping.clone(), Arc::clone(&open));
+    let stalled = CancellationToken::new();
+    let reader = stalled.clone();
     let tasks = Tracked(keeper.tasks.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (keeper, peer) = (Arc::clone(&keeper), Arc::clone(&peer));
         calls.fetch_add(1, Ordering::Relaxed);
         let mut open = Open { connection: Arc::clone(&calls), _call: None };
+        let room = Arc::new(keeper.grpc.unread.room(peer.caller.uid, &reader));
         async move {
-            let (response, call) = routing::answer(&keeper, &peer, request).await;
+            let (response, call) = routing::answer(&keeper, &peer, &room, request).await;
             open._call = call;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _open: open }))
+            Ok::<_, Infallible>(response.map(|body| Answer { body, room, taken: None, ended: false, _open: open }))
         }
     });
     let mut http = http2::Builder::new(tasks);
@@ -113,6 +147,10 @@ pub async fn serve(keeper: Arc<Keeper>, peer: Arc<Peer>, stream: Pin<Box<Timeout
     tokio::pin!(connection);
     let ended = tokio::select! {
         result = connection.as_mut() => Some(result),
+        () = stalled.cancelled() => {
+            tracing::debug!(pid = peer_pid, "a reader takes nothing of what was sent to it");
+            return;
+        }
         () = idle_for(&open, idle) => None,
         () = stopping.cancelled() => None,
     };

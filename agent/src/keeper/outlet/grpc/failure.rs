@@ -17,7 +17,8 @@ pub(super) async fn refuse(keeper: &Keeper, peer: &Peer, call: &str, Failure(pro
     status(&problem)
 }
 
-fn status(problem: &Problem) -> Status {
+/// As gRPC says it.
+pub(super) fn status(problem: &Problem) -> Status {
     let message = match &problem.advice {
         Some(advice) => format!("{}; try: {advice}", problem.detail),
         None => problem.detail.clone(),

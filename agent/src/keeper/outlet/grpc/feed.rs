@@ -1,25 +1,22 @@
 //! Streams of the Workload API: the whole state at once, and again whenever it has changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::stream::unfold;
 use reverie_core::api::{Code, Problem};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::Status;
+use tonic::codegen::BoxStream;
 
 use super::changes::Changes;
 use super::failure::refuse;
+use super::room::Room;
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
 
-/// A reader that has not taken the message before the one that is due by then is cut off.
-pub(super) const STALL: Duration = Duration::from_secs(30);
-
 /// Messages as tonic takes them.
-pub(super) type Messages<M> = ReceiverStream<Result<M, Status>>;
+pub(super) type Messages<M> = BoxStream<M>;
 
 /// What one stream says.
 pub(super) trait State: Send + 'static {
@@ -27,7 +24,7 @@ pub(super) trait State: Send + 'static {
     type Message: Send + 'static;
 
     /// The whole state as it is now, for this process as it is now; `None` if it is as it was sent. What holds a key is in the
-    /// audit log when this returns.
+    /// audit log when this returns. The message is made last, after all that takes time: nothing counts it before.
     fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> impl Future<Output = Result<Option<Self::Message>, Failure>> + Send;
 
     /// When it changes of itself.
@@ -36,53 +33,75 @@ pub(super) trait State: Send + 'static {
     }
 }
 
-/// Sends that state until the caller goes, or is refused.
+/// That state until the caller goes, or is refused. HTTP/2 asks for a message only when the one before was taken, and it is then
+/// as new as it can be: a slow reader meets no backlog.
 pub(super) fn follow<S: State>(
     keeper: &Arc<Keeper>,
     peer: &Arc<Peer>,
+    room: &Arc<Room>,
     call: &'static str,
     state: S,
-) -> Response<Messages<S::Message>> {
-    let (messages, receiver) = mpsc::channel(1);
-    keeper.tasks.spawn(feed(Arc::clone(keeper), Arc::clone(peer), call, state, messages));
-    Response::new(ReceiverStream::new(receiver))
+) -> Messages<S::Message> {
+    let feed = Feed {
+        changes: Changes::watch(keeper),
+        keeper: Arc::clone(keeper),
+        peer: Arc::clone(peer),
+        room: Arc::clone(room),
+        call,
+        state,
+        begun: false,
+        _gauge: OpenStream::new(call),
+    };
+    Box::pin(unfold(Some(feed), |feed| async {
+        let mut feed = feed?;
+        match feed.next().await {
+            Ok(message) => Some((Ok(message), Some(feed))),
+            Err(status) => Some((Err(status), None)),
+        }
+    }))
 }
 
-/// There is room for one message, and what is put there is as new as it can be: a slow reader meets no backlog.
-async fn feed<S: State>(
+struct Feed<S> {
     keeper: Arc<Keeper>,
     peer: Arc<Peer>,
+    room: Arc<Room>,
     call: &'static str,
-    mut state: S,
-    messages: mpsc::Sender<Result<S::Message, Status>>,
-) {
-    let mut changes = Changes::watch(&keeper);
-    let _gauge = OpenStream::new(call);
-    loop {
-        let Ok(Ok(place)) = tokio::time::timeout(STALL, messages.reserve()).await else {
-            tracing::debug!(call, pid = peer.caller.pid, "a reader went, or takes nothing");
-            return;
-        };
-        match state.now(&keeper, &peer).await {
-            Ok(Some(message)) => {
-                metrics::counter!("reverie_pushes_total", "call" => call).increment(1);
-                place.send(Ok(message));
+    state: S,
+    changes: Changes,
+    begun: bool,
+    _gauge: OpenStream,
+}
+
+impl<S: State> Feed<S> {
+    /// What is to be sent next.
+    async fn next(&mut self) -> Result<S::Message, Status> {
+        loop {
+            if std::mem::replace(&mut self.begun, true) {
+                self.change().await?;
             }
-            Ok(None) => drop(place),
-            Err(failure) => {
-                place.send(Err(refuse(&keeper, &peer, call, failure).await));
-                return;
+            match self.look().await {
+                Ok(Some(message)) => {
+                    metrics::counter!("reverie_pushes_total", "call" => self.call).increment(1);
+                    return Ok(message);
+                }
+                Ok(None) => self.room.release(),
+                Err(failure) => return Err(refuse(&self.keeper, &self.peer, self.call, failure).await),
             }
         }
-        let due_at = state.due_at();
+    }
+
+    async fn look(&mut self) -> Result<Option<S::Message>, Failure> {
+        self.room.reserve().await?;
+        self.state.now(&self.keeper, &self.peer).await
+    }
+
+    /// Waits until it is worth to look again.
+    async fn change(&mut self) -> Result<(), Status> {
+        let due_at = self.state.due_at();
         tokio::select! {
-            () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {}
-            () = changes.next(&keeper, &peer) => {}
-            () = messages.closed() => return,
-            () = keeper.stopping.cancelled() => {
-                let _ = messages.try_send(Err(stopping()));
-                return;
-            }
+            () = tokio::time::sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => Ok(()),
+            () = self.changes.next(&self.keeper, &self.peer) => Ok(()),
+            () = self.keeper.stopping.cancelled() => Err(stopping()),
         }
     }
 }

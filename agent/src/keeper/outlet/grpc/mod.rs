@@ -1,7 +1,7 @@
 //! gRPC on `workload.sock`: the SPIFFE Workload API and Envoy's secret discovery service.
 //!
-//! [`connection`] speaks HTTP/2 with one attested process, [`routing`] counts and dispatches its calls; each stream is a task that
-//! waits for [`changes`], judges its process again, and only then sends.
+//! [`connection`] speaks HTTP/2 with one attested process, [`routing`] counts and dispatches its calls; each stream is
+//! made as HTTP/2 asks for more of it: it waits for [`changes`] and for [`room`], judges its process again, and only then sends.
 
 mod authority;
 mod changes;
@@ -9,6 +9,7 @@ mod connection;
 mod failure;
 mod feed;
 mod holdings;
+mod room;
 mod routing;
 mod sds;
 mod trust;
@@ -25,5 +26,7 @@ use crate::ops::shares::Shares;
 pub struct Outlet {
     /// Calls that are open, by uid.
     calls: Arc<Shares<u32>>,
+    unread: Arc<room::Unread>,
     trust: trust::Rendered,
+    keys: workload::keys::Rendered,
 }

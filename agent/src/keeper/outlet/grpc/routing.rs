@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
+use super::room::Room;
 use super::sds::Secrets;
 use super::workload::Workload;
 use crate::keeper::Keeper;
@@ -35,6 +36,7 @@ const SECURITY_HEADER: &str = "workload.spiffe.io";
 pub(super) async fn answer(
     keeper: &Arc<Keeper>,
     peer: &Arc<Peer>,
+    room: &Arc<Room>,
     request: Request<Incoming>,
 ) -> (Response<Body>, Option<Share<u32>>) {
     let uid = peer.caller.uid;
@@ -45,11 +47,11 @@ pub(super) async fn answer(
         metrics::counter!("reverie_connections_shed_total").increment(1);
         return (Status::resource_exhausted("this user has too many calls open; try: close some").into_http(), None);
     };
-    let answered = tokio::time::timeout(DEADLINE, dispatch(keeper, peer, request)).await;
+    let answered = tokio::time::timeout(DEADLINE, dispatch(keeper, peer, room, request)).await;
     (answered.unwrap_or_else(|_| Status::deadline_exceeded("the call took longer than a minute").into_http()), Some(share))
 }
 
-async fn dispatch(keeper: &Arc<Keeper>, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+async fn dispatch(keeper: &Arc<Keeper>, peer: &Arc<Peer>, room: &Arc<Room>, request: Request<Incoming>) -> Response<Body> {
     let service = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
     match service {
         "SpiffeWorkloadAPI" => {
@@ -58,11 +60,11 @@ async fn dispatch(keeper: &Arc<Keeper>, peer: &Arc<Peer>, request: Request<Incom
                     format!("the call lacks the metadata \"{SECURITY_HEADER}: true\"; try: a SPIFFE library, which sets it");
                 return Status::invalid_argument(said).into_http();
             }
-            let workload = Workload::new(Arc::clone(keeper), Arc::clone(peer));
+            let workload = Workload::new(Arc::clone(keeper), Arc::clone(peer), Arc::clone(room));
             run(SpiffeWorkloadApiServer::new(workload).max_decoding_message_size(MAX_REQUEST), request).await
         }
         "envoy.service.secret.v3.SecretDiscoveryService" => {
-            let secrets = Secrets::new(Arc::clone(keeper), Arc::clone(peer));
+            let secrets = Secrets::new(Arc::clone(keeper), Arc::clone(peer), Arc::clone(room));
             run(SecretDiscoveryServiceServer::new(secrets).max_decoding_message_size(MAX_DISCOVERY), request).await
         }
         "grpc.reflection.v1.ServerReflection" => match reflection().build_v1() {

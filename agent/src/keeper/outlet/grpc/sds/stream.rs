@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::unfold;
 use reverie_core::api::{Code, Problem};
 use reverie_core::config::Identity;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::super::changes::Changes;
 use super::super::failure::refuse;
-use super::super::feed::{Messages, OpenStream, STALL, stopping};
+use super::super::feed::{Messages, OpenStream, stopping};
 use super::super::holdings;
+use super::super::room::Room;
 use super::found::{Denied, find};
 use super::protocol::Protocol;
 use crate::keeper::Keeper;
@@ -26,97 +26,105 @@ const FIRST_REQUEST: Duration = Duration::from_secs(30);
 pub(super) fn follow<P: Protocol>(
     keeper: &Arc<Keeper>,
     peer: &Arc<Peer>,
+    room: &Arc<Room>,
     call: &'static str,
     protocol: P,
     requests: Streaming<P::Request>,
-) -> Response<Messages<P::Response>> {
-    let (responses, receiver) = mpsc::channel(1);
-    keeper.tasks.spawn(serve(Arc::clone(keeper), Arc::clone(peer), call, protocol, requests, responses));
-    Response::new(ReceiverStream::new(receiver))
+) -> Messages<P::Response> {
+    let conversation = Conversation {
+        changes: Changes::watch(keeper),
+        keeper: Arc::clone(keeper),
+        peer: Arc::clone(peer),
+        room: Arc::clone(room),
+        call,
+        protocol,
+        requests,
+        denied: Denied::default(),
+        begun: false,
+        _gauge: OpenStream::new(call),
+    };
+    Box::pin(unfold(Some(conversation), |conversation| async {
+        let mut conversation = conversation?;
+        let status = match conversation.next().await {
+            Ok(response) => return Some((Ok(response), Some(conversation))),
+            Err(Ended::Gone) => return None,
+            Err(Ended::Said(status)) => status,
+            Err(Ended::Failed(failure)) => refuse(&conversation.keeper, &conversation.peer, conversation.call, failure).await,
+        };
+        Some((Err(status), None))
+    }))
 }
 
-async fn serve<P: Protocol>(
+struct Conversation<P: Protocol> {
     keeper: Arc<Keeper>,
     peer: Arc<Peer>,
+    room: Arc<Room>,
     call: &'static str,
-    mut protocol: P,
-    mut requests: Streaming<P::Request>,
-    responses: mpsc::Sender<Result<P::Response, Status>>,
-) {
-    let _gauge = OpenStream::new(call);
-    let ended = converse(&keeper, &peer, call, &mut protocol, &mut requests, &responses).await;
-    let status = match ended {
-        Ok(Some(status)) => status,
-        Ok(None) => return,
-        Err(failure) => refuse(&keeper, &peer, call, failure).await,
-    };
-    let _ = tokio::time::timeout(STALL, responses.send(Err(status))).await;
+    protocol: P,
+    requests: Streaming<P::Request>,
+    changes: Changes,
+    denied: Denied,
+    /// The first request has come.
+    begun: bool,
+    _gauge: OpenStream,
 }
 
-async fn converse<P: Protocol>(
-    keeper: &Arc<Keeper>,
-    peer: &Peer,
-    call: &'static str,
-    protocol: &mut P,
-    requests: &mut Streaming<P::Request>,
-    responses: &mpsc::Sender<Result<P::Response, Status>>,
-) -> Result<Option<Status>, Failure> {
-    let (mut changes, mut denied) = (Changes::watch(keeper), Denied::default());
-    let Ok(first) = tokio::time::timeout(FIRST_REQUEST, requests.message()).await else {
-        return Ok(Some(Status::deadline_exceeded("no request came on this stream")));
-    };
-    let mut request = first;
-    loop {
-        let look = match request {
-            Ok(Some(request)) => {
-                let taken = protocol.take(request)?;
-                if let Some(said) = &taken.rejected {
-                    metrics::counter!("reverie_sds_rejections_total").increment(1);
-                    tracing::warn!(pid = peer.caller.pid, "Envoy rejects a secret and goes on with what it had: {said}");
-                }
-                taken.look
+/// Why a stream ends.
+enum Ended {
+    /// The client has nothing more to say.
+    Gone,
+    Said(Status),
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl<P: Protocol> Conversation<P> {
+    /// The response that is due next.
+    async fn next(&mut self) -> Result<P::Response, Ended> {
+        loop {
+            if !self.wait().await? {
+                continue;
             }
-            // It has gone.
-            Ok(None) => return Ok(None),
-            Err(status) => return Ok(Some(status)),
-        };
-        let mut look = look;
-        request = loop {
-            if look && !push(keeper, peer, call, protocol, responses, &mut denied).await? {
-                return Ok(None);
+            self.room.reserve().await?;
+            if let Some(response) = due(&self.keeper, &self.peer, &mut self.protocol, &mut self.denied).await? {
+                metrics::counter!("reverie_pushes_total", "call" => self.call).increment(1);
+                return Ok(response);
             }
-            tokio::select! {
-                request = requests.message() => break request,
-                () = changes.next(keeper, peer) => look = true,
-                () = responses.closed() => return Ok(None),
-                () = keeper.stopping.cancelled() => return Ok(Some(stopping())),
-            }
-        };
-        // Each may lead to a key that is handed out.
-        if matches!(&request, Ok(Some(_))) && !keeper.rates.admit(peer.caller.uid, &keeper.policy().config.limits) {
-            return Err(Problem::new(Code::TooMany, "this user makes too many requests").advise("wait a second").into());
+            self.room.release();
         }
     }
-}
 
-/// Sends what is due, if anything is. False if the reader has gone, or takes nothing.
-async fn push<P: Protocol>(
-    keeper: &Arc<Keeper>,
-    peer: &Peer,
-    call: &'static str,
-    protocol: &mut P,
-    responses: &mpsc::Sender<Result<P::Response, Status>>,
-    denied: &mut Denied,
-) -> Result<bool, Failure> {
-    let Ok(Ok(place)) = tokio::time::timeout(STALL, responses.reserve()).await else {
-        tracing::debug!(call, pid = peer.caller.pid, "a reader went, or takes nothing");
-        return Ok(false);
-    };
-    if let Some(response) = due(keeper, peer, protocol, denied).await? {
-        metrics::counter!("reverie_pushes_total", "call" => call).increment(1);
-        place.send(Ok(response));
+    /// Waits for a request or a change; true if it is worth to look again.
+    async fn wait(&mut self) -> Result<bool, Ended> {
+        let request = if self.begun {
+            tokio::select! {
+                request = self.requests.message() => request,
+                () = self.changes.next(&self.keeper, &self.peer) => return Ok(true),
+                () = self.keeper.stopping.cancelled() => return Err(Ended::Said(stopping())),
+            }
+        } else {
+            let first = tokio::time::timeout(FIRST_REQUEST, self.requests.message()).await;
+            first.map_err(|_| Ended::Said(Status::deadline_exceeded("no request came on this stream")))?
+        };
+        let request = request.map_err(Ended::Said)?.ok_or(Ended::Gone)?;
+        // Each may lead to a key that is handed out.
+        let limits = &self.keeper.policy().config.limits;
+        if std::mem::replace(&mut self.begun, true) && !self.keeper.rates.admit(self.peer.caller.uid, limits) {
+            let excess = Problem::new(Code::TooMany, "this user makes too many requests").advise("wait a second");
+            return Err(Ended::Failed(excess.into()));
+        }
+        let taken = self.protocol.take(request)?;
+        if let Some(said) = &taken.rejected {
+            metrics::counter!("reverie_sds_rejections_total").increment(1);
+            tracing::warn!(pid = self.peer.caller.pid, "Envoy rejects a secret and goes on with what it had: {said}");
+        }
+        Ok(taken.look)
     }
-    Ok(true)
 }
 
 /// What is to be sent now. What holds a key is in the audit log when this returns.

@@ -1,5 +1,7 @@
-//! The SPIFFE Workload API (SPIFFE_Workload_API.md): [`x509`], [`tokens`] and [`wit`] are its three profiles.
+//! The SPIFFE Workload API (SPIFFE_Workload_API.md): [`x509`], [`tokens`] and [`wit`] are its three profiles,
+//! [`keys`] what the tokens of the latter two are verified with.
 
+pub(super) mod keys;
 mod tokens;
 mod wit;
 mod x509;
@@ -14,7 +16,8 @@ use reverie_proto::workload::{
 use tonic::{Request, Response, Status};
 
 use super::failure::refuse;
-use super::feed::{Messages, follow};
+use super::feed::{Messages, State, follow};
+use super::room::Room;
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
@@ -23,19 +26,33 @@ use crate::keeper::local::peer::Peer;
 pub(super) struct Workload {
     keeper: Arc<Keeper>,
     peer: Arc<Peer>,
+    room: Arc<Room>,
 }
 
 impl Workload {
-    pub(super) fn new(keeper: Arc<Keeper>, peer: Arc<Peer>) -> Self {
-        Self { keeper, peer }
+    pub(super) fn new(keeper: Arc<Keeper>, peer: Arc<Peer>, room: Arc<Room>) -> Self {
+        Self { keeper, peer, room }
     }
 
-    /// What a call that is answered once came to.
-    async fn answered<M>(&self, call: &'static str, answer: Result<M, Failure>) -> Result<Response<M>, Status> {
-        match answer {
+    /// What a call that is answered once comes to.
+    async fn answered<M>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<M, Failure>>,
+    ) -> Result<Response<M>, Status> {
+        let answer = async {
+            self.room.reserve().await?;
+            answer.await
+        };
+        match answer.await {
             Ok(message) => Ok(Response::new(message)),
             Err(failure) => Err(refuse(&self.keeper, &self.peer, call, failure).await),
         }
+    }
+
+    /// A stream of that state.
+    fn streamed<S: State>(&self, call: &'static str, state: S) -> Streamed<S::Message> {
+        Ok(Response::new(follow(&self.keeper, &self.peer, &self.room, call, state)))
     }
 }
 
@@ -45,38 +62,37 @@ type Streamed<M> = Result<Response<Messages<M>>, Status>;
 impl SpiffeWorkloadApi for Workload {
     type FetchX509SVIDStream = Messages<X509svidResponse>;
     async fn fetch_x509svid(&self, _: Request<X509svidRequest>) -> Streamed<X509svidResponse> {
-        Ok(follow(&self.keeper, &self.peer, "FetchX509SVID", x509::Svids::default()))
+        self.streamed("FetchX509SVID", x509::Svids::default())
     }
 
     type FetchX509BundlesStream = Messages<X509BundlesResponse>;
     async fn fetch_x509_bundles(&self, _: Request<X509BundlesRequest>) -> Streamed<X509BundlesResponse> {
-        Ok(follow(&self.keeper, &self.peer, "FetchX509Bundles", x509::Bundles::default()))
+        self.streamed("FetchX509Bundles", x509::Bundles::default())
     }
 
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
-        self.answered("FetchJWTSVID", tokens::fetch(&self.keeper, &self.peer, request.into_inner()).await).await
+        self.answered("FetchJWTSVID", tokens::fetch(&self.keeper, &self.peer, request.into_inner())).await
     }
 
     type FetchJWTBundlesStream = Messages<JwtBundlesResponse>;
     async fn fetch_jwt_bundles(&self, _: Request<JwtBundlesRequest>) -> Streamed<JwtBundlesResponse> {
-        Ok(follow(&self.keeper, &self.peer, "FetchJWTBundles", tokens::Bundles::default()))
+        self.streamed("FetchJWTBundles", keys::Bundles::default())
     }
 
     async fn validate_jwtsvid(
         &self,
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        let validated = tokens::validate(&self.keeper, &self.peer, request.into_inner()).await;
-        self.answered("ValidateJWTSVID", validated).await
+        self.answered("ValidateJWTSVID", tokens::validate(&self.keeper, &self.peer, request.into_inner())).await
     }
 
     type FetchWITSVIDStream = Messages<WitsvidResponse>;
     async fn fetch_witsvid(&self, _: Request<WitsvidRequest>) -> Streamed<WitsvidResponse> {
-        Ok(follow(&self.keeper, &self.peer, "FetchWITSVID", wit::Svids::default()))
+        self.streamed("FetchWITSVID", wit::Svids::default())
     }
 
     type FetchWITBundlesStream = Messages<WitBundlesResponse>;
     async fn fetch_wit_bundles(&self, _: Request<WitBundlesRequest>) -> Streamed<WitBundlesResponse> {
-        Ok(follow(&self.keeper, &self.peer, "FetchWITBundles", wit::Bundles::default()))
+        self.streamed("FetchWITBundles", keys::Bundles::default())
     }
 }

@@ -1,19 +1,12 @@
-//! JWT-SVIDs, their bundles, and what a JWT-SVID of another says.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! JWT-SVIDs, and what a JWT-SVID of another says.
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::Actor;
-use reverie_core::id::TrustDomain;
-use reverie_core::jwt::{Audience, InvalidAudience, Purpose};
-use reverie_proto::workload::{
-    JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest, ValidateJwtsvidResponse,
-};
+use reverie_core::jwt::{Audience, InvalidAudience};
+use reverie_proto::workload::{Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest, ValidateJwtsvidResponse};
 use reverie_proto::{Kind, ListValue, Struct, Value};
 
-use super::super::feed::State;
-use super::super::{holdings, trust};
+use super::super::holdings;
 use crate::keeper::Keeper;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
@@ -79,23 +72,4 @@ fn value(json: serde_json::Value) -> Value {
         Json::Object(fields) => Kind::StructValue(structure(fields)),
     };
     Value { kind: Some(kind) }
-}
-
-/// The keys that JWT-SVIDs are verified with.
-#[derive(Default)]
-pub(super) struct Bundles(Option<BTreeMap<TrustDomain, Vec<u8>>>);
-
-impl State for Bundles {
-    type Message = JwtBundlesResponse;
-
-    async fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> Result<Option<JwtBundlesResponse>, Failure> {
-        holdings::identities(keeper, peer).await?;
-        let sets = svid::jwk_sets(keeper, Purpose::JwtSvid);
-        if self.0.as_ref() == Some(&sets) {
-            return Ok(None);
-        }
-        self.0 = Some(sets.clone());
-        let bundles = sets.into_iter().map(|(domain, set)| (trust::id_of(&domain), set)).collect();
-        Ok(Some(JwtBundlesResponse { bundles }))
-    }
 }

@@ -1,20 +1,19 @@
-//! WIT-SVIDs, each with a key of its own, and their bundles (the draft profile of the Workload API).
+//! WIT-SVIDs, each with a key of its own (the draft profile of the Workload API).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reverie_core::api::{Code, Problem};
 use reverie_core::audit::Actor;
-use reverie_core::id::{SpiffeId, TrustDomain};
-use reverie_core::jwt::{Purpose, jwk};
+use reverie_core::id::SpiffeId;
+use reverie_core::jwt::jwk;
 use reverie_core::mesh::crypto::Signer;
 use reverie_crypto::aws::SigningKey;
-use reverie_proto::workload::{WitBundlesResponse, Witsvid, WitsvidResponse};
+use reverie_proto::workload::{Witsvid, WitsvidResponse};
 use tokio::time::Instant;
 
 use super::super::feed::State;
-use super::super::{holdings, trust};
+use super::super::holdings;
 use crate::keeper::local::answer::Failure;
 use crate::keeper::local::peer::Peer;
 use crate::keeper::{Keeper, clock, svid};
@@ -68,23 +67,4 @@ fn private_jwk(pkcs8: &[u8]) -> Result<String, Failure> {
         fields.insert("d".to_owned(), data_encoding::BASE64URL_NOPAD.encode(&*secret).into());
     }
     Ok(written.to_string())
-}
-
-/// The keys that WIT-SVIDs are verified with.
-#[derive(Default)]
-pub(super) struct Bundles(Option<BTreeMap<TrustDomain, Vec<u8>>>);
-
-impl State for Bundles {
-    type Message = WitBundlesResponse;
-
-    async fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> Result<Option<WitBundlesResponse>, Failure> {
-        holdings::identities(keeper, peer).await?;
-        let sets = svid::jwk_sets(keeper, Purpose::WitSvid);
-        if self.0.as_ref() == Some(&sets) {
-            return Ok(None);
-        }
-        self.0 = Some(sets.clone());
-        let text = |(domain, set): (TrustDomain, Vec<u8>)| (trust::id_of(&domain), String::from_utf8_lossy(&set).into_owned());
-        Ok(Some(WitBundlesResponse { bundles: sets.into_iter().map(text).collect(), more: false }))
-    }
 }

@@ -44,11 +44,6 @@ impl State for Svids {
             if self.0.as_ref() == Some(&said) {
                 return Ok(None);
             }
-            let message = X509svidResponse {
-                svids: svids.iter().map(|(identity, kept)| svid(identity, kept, &trust)).collect::<Result<_, _>>()?,
-                crl: trust.lists.clone(),
-                federated_bundles: trust.federated.clone().into_iter().collect(),
-            };
             // A key that it has already is not handed out again.
             let before = self.0.as_ref().map_or(&[][..], |before| &before.svids);
             let handed = svids.iter().filter(|(_, kept)| before.iter().all(|(serial, _)| *serial != kept.serial));
@@ -57,7 +52,11 @@ impl State for Svids {
             let stands = holdings::identities(keeper, peer).await? == identities;
             if stands && svids.iter().all(|(_, kept)| holdings::is_current(keeper, kept)) {
                 self.0 = Some(said);
-                return Ok(Some(message));
+                return Ok(Some(X509svidResponse {
+                    svids: svids.iter().map(|(identity, kept)| svid(identity, kept, &trust)).collect::<Result<_, _>>()?,
+                    crl: trust.lists.clone(),
+                    federated_bundles: trust.federated.clone().into_iter().collect(),
+                }));
             }
         }
     }
