@@ -1,5 +1,6 @@
 //! Many hosts: real agents in network namespaces. Needs root.
 
+mod handshakes;
 mod harness;
 mod history;
 mod ten;

@@ -19,7 +19,9 @@ pub(super) fn certified(keeper: &Arc<Keeper>, identity: &MeshIdentity, side: Sid
     certificate_verify::certified(&identity.certificate_chain, side, SCHEME, move |side, transcript| {
         let request = Request::SignHandshake { side, transcript };
         let ask = keeper.ask(&request, DEADLINE);
-        // The worker's other tasks go to another thread meanwhile.
+        // The worker's other tasks go to another of the runtime's threads meanwhile, of which there are 512. The turns of `listener`
+        // (64 of strangers, 64 of peers) and of those who dial (32) keep the handshakes far below: were all threads to wait here, none
+        // would be left to read the keeper's answers.
         match tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(ask)) {
             Ok(Reply::Signature(signature)) => Ok(signature),
             Ok(other) => Err(format!("{other:?}")),
