@@ -81,6 +81,34 @@ impl Signer for RemoteKey {
     }
 }
 
+/// What a verifier of TLS 1.3 alone checks of a handshake's signature. TLS 1.2 is not offered, so nobody comes to it.
+macro_rules! tls13_signatures {
+    ($self:ident => $algorithms:expr, $schemes:expr) => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &rustls::pki_types::CertificateDer<'_>,
+            _signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
+        }
+
+        fn verify_tls13_signature(
+            &$self,
+            message: &[u8],
+            certificate: &rustls::pki_types::CertificateDer<'_>,
+            signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &$algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            $schemes.to_vec()
+        }
+    };
+}
+pub(crate) use tls13_signatures;
+
 #[cfg(test)]
 mod tests {
     use super::*;

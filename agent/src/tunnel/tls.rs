@@ -8,22 +8,19 @@ use reverie_core::ipc::tunnel::Tunnel;
 use reverie_core::moment::Moment;
 use rustls::client::Resumption;
 use rustls::client::UnbufferedClientConnection;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
-    version,
-};
+use rustls::{CertificateError, ClientConfig, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme, version};
 
 use super::clock;
 use super::keeper::Keeper;
 use super::session::Session;
 use super::trust::{Peer, Refused, Trust, Usage};
-use crate::ops::certificate_verify;
+use crate::ops::certificate_verify::{self, tls13_signatures};
 
 /// What a leaf's key may be.
 const SCHEMES: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
@@ -147,33 +144,6 @@ pub(super) fn refusal(error: &Error) -> Option<Refused> {
     }
 }
 
-/// What both sides check of a handshake's signature. TLS 1.2 is not offered, so nobody comes to it.
-macro_rules! tls13_signatures {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            _message: &[u8],
-            _certificate: &CertificateDer<'_>,
-            _signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, certificate, signature, &self.algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            SCHEMES.to_vec()
-        }
-    };
-}
-
 impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -188,7 +158,7 @@ impl ClientCertVerifier for Verifier {
         self.verify(leaf, intermediates).map(|()| ClientCertVerified::assertion())
     }
 
-    tls13_signatures!();
+    tls13_signatures!(self => self.algorithms, SCHEMES);
 }
 
 impl ServerCertVerifier for Verifier {
@@ -203,5 +173,5 @@ impl ServerCertVerifier for Verifier {
         self.verify(leaf, intermediates).map(|()| ServerCertVerified::assertion())
     }
 
-    tls13_signatures!();
+    tls13_signatures!(self => self.algorithms, SCHEMES);
 }

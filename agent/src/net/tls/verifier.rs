@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DistinguishedName, Error, SignatureScheme};
 
 use super::client::Pin;
 use super::key::signing_key_of;
+use crate::ops::certificate_verify::tls13_signatures;
 
 /// The one signature there is between agents.
 pub(super) const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
@@ -23,33 +24,6 @@ pub(super) struct AnyClient(pub(super) Arc<CryptoProvider>);
 pub(super) struct PinnedServer {
     pub(super) pin: Pin,
     pub(super) provider: Arc<CryptoProvider>,
-}
-
-/// What both sides check of a handshake's signature. TLS 1.2 is not offered, so nobody comes to it.
-macro_rules! tls13_signatures {
-    ($self:ident => $provider:expr) => {
-        fn verify_tls12_signature(
-            &self,
-            _message: &[u8],
-            _certificate: &CertificateDer<'_>,
-            _signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
-        }
-
-        fn verify_tls13_signature(
-            &$self,
-            message: &[u8],
-            certificate: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, certificate, signature, &$provider.signature_verification_algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SCHEME]
-        }
-    };
 }
 
 impl ClientCertVerifier for AnyClient {
@@ -73,7 +47,7 @@ impl ClientCertVerifier for AnyClient {
         }
     }
 
-    tls13_signatures!(self => self.0);
+    tls13_signatures!(self => self.0.signature_verification_algorithms, [SCHEME]);
 }
 
 impl ServerCertVerifier for PinnedServer {
@@ -91,5 +65,5 @@ impl ServerCertVerifier for PinnedServer {
         }
     }
 
-    tls13_signatures!(self => self.provider);
+    tls13_signatures!(self => self.provider.signature_verification_algorithms, [SCHEME]);
 }

@@ -10,7 +10,7 @@ use reverie_core::mesh::collection::{IssuingLimits, RevocationList};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::hosts::Hosts;
+use super::hosts::{Hosts, settle};
 use super::*;
 use crate::keeper::identity::issuance::{IssueError, issue};
 use crate::keeper::identity::{authority, duties, lifecycle, membership as issuing, revocation, rotation};
@@ -20,25 +20,6 @@ use crate::keeper::state::{IssuedRecord, Write};
 fn identity(rest: &str) -> Identity {
     let text = format!("trust_domain = \"example.org\"\n[[identity]]\nmatch = {{ uid = 1 }}\n{rest}\n");
     parse(Source { file: "t", text: &text }, &[]).unwrap().identities.remove(0)
-}
-
-/// What the tasks of the keeper do: lists are signed, the view is followed, and what happened is said.
-async fn settle(at: &Agent) {
-    lifecycle::bring_up_to_date(at).await.unwrap();
-    assert_eq!(trust::once(at, &mut None).await.unwrap(), Vec::<String>::new());
-}
-
-/// Both have settled, and know what the other said.
-async fn two(hosts: &Hosts) -> (Agent, Agent) {
-    let (founder, member) = hosts.two().await;
-    for _ in 0..2 {
-        settle(&founder).await;
-        settle(&member).await;
-        hosts.sync(&founder, &member).await;
-    }
-    settle(&founder).await;
-    settle(&member).await;
-    (founder, member)
 }
 
 /// A certificate of the member, on record.
@@ -68,7 +49,7 @@ fn listed(at: &Agent) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_host_that_joined_trusts_its_former_root_alone_until_nothing_needs_it_and_then_what_all_trust() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let record = member.issuers().stored.record.clone();
     assert_eq!(record.membership.role, Role::Member);
     let [former] = &record.former_roots()[..] else { panic!("one root of its own") };
@@ -101,7 +82,7 @@ async fn a_certificate_handed_out_before_the_join_keeps_its_root_trusted_here() 
 #[tokio::test]
 async fn a_certificate_revoked_on_one_host_is_in_the_lists_of_the_other() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let record = leaf(&member).await;
     let serial = record.serial.to_string();
     assert!(!listed(&founder).contains(&serial));
@@ -117,7 +98,7 @@ async fn a_certificate_revoked_on_one_host_is_in_the_lists_of_the_other() {
 #[tokio::test]
 async fn a_certificate_of_another_host_is_revoked_from_an_authority_and_by_no_member() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let record = leaf(&member).await;
     let told = duties::revoke_elsewhere(&member, &record.issuer, record.serial, Actor::Agent).await.unwrap_err().to_string();
     assert!(told.contains("no authority"), "{told}");
@@ -131,7 +112,7 @@ async fn a_certificate_of_another_host_is_revoked_from_an_authority_and_by_no_me
 #[tokio::test]
 async fn a_holder_lists_what_an_authority_revokes_even_if_it_has_ended_or_never_was() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let issuer = leaf(&member).await.issuer;
     let serial = authority::fresh_serial(clock::now()).unwrap();
     let ended = IssuedRecord { serial, not_after: clock::now().before(Duration::from_secs(1)), ..leaf(&member).await };
@@ -157,7 +138,7 @@ async fn a_holder_lists_what_an_authority_revokes_even_if_it_has_ended_or_never_
 #[tokio::test]
 async fn a_member_that_signs_a_list_without_what_it_revoked_hides_nothing() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let record = leaf(&member).await;
     revocation::revoke_leaves(&member, vec![record.clone()], Actor::Agent).await.unwrap();
     settle(&member).await;
@@ -176,7 +157,7 @@ async fn a_member_that_signs_a_list_without_what_it_revoked_hides_nothing() {
 #[tokio::test]
 async fn a_host_that_is_put_out_is_in_the_lists_of_the_others_with_its_intermediate() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let record = leaf(&member).await;
     let delegated = founder.issuers().stored.delegated.get(&record.issuer).unwrap().serial;
     crate::keeper::mesh::membership::evict(&founder, node("b"), None, Actor::Agent).await.unwrap();
@@ -192,7 +173,7 @@ async fn a_host_that_is_put_out_is_in_the_lists_of_the_others_with_its_intermedi
 #[tokio::test]
 async fn other_limits_hold_at_once_and_have_the_intermediate_replaced() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let limits = IssuingLimits {
         dns: vec!["apps.example.org".to_owned()],
         spiffe: vec!["/svc/web".to_owned()],

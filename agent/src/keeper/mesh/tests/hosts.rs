@@ -15,7 +15,8 @@ use reverie_core::mesh::round::Liveness;
 use super::*;
 use crate::keeper::identity::lifecycle;
 use crate::keeper::mesh::trouble::Trouble;
-use crate::keeper::mesh::{initiation, inviting, joining};
+use crate::keeper::mesh::{initiation, inviting, joining, trust};
+use crate::keeper::svid;
 
 /// How far a task gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,19 @@ impl Hosts {
         let member = self.start("b", "b").await;
         self.join(&member, &invite(&founder, "b").await.token, &[&founder]).await.unwrap();
         self.sync(&founder, &member).await;
+        (founder, member)
+    }
+
+    /// The same, both settled, each knowing what the other said.
+    pub async fn settled(&self) -> (Agent, Agent) {
+        let (founder, member) = self.two().await;
+        for _ in 0..2 {
+            settle(&founder).await;
+            settle(&member).await;
+            self.sync(&founder, &member).await;
+        }
+        settle(&founder).await;
+        settle(&member).await;
         (founder, member)
     }
 
@@ -157,6 +171,13 @@ impl Hosts {
             at.ask(Request::Peers(vec![state])).await;
         }
     }
+}
+
+/// What the tasks of the keeper do: lists are signed, token keys are made, the view is followed, and what happened is said.
+pub async fn settle(at: &Agent) {
+    lifecycle::bring_up_to_date(at).await.unwrap();
+    svid::bring_up_to_date(at).await.unwrap();
+    assert_eq!(trust::once(at, &mut None).await.unwrap(), Vec::<String>::new());
 }
 
 /// Makes a token on `at`.

@@ -9,9 +9,8 @@ use reverie_core::mesh::crypto::Signer;
 use reverie_crypto::aws::SigningKey;
 use serde_json::{Value, json};
 
-use super::hosts::Hosts;
+use super::hosts::{Hosts, settle};
 use super::*;
-use crate::keeper::identity::lifecycle;
 use crate::keeper::mesh::{membership, trust, writing};
 use crate::keeper::svid;
 
@@ -24,24 +23,6 @@ fn audience() -> Audience {
     "reports".parse().unwrap()
 }
 
-async fn settle(at: &Agent) {
-    lifecycle::bring_up_to_date(at).await.unwrap();
-    svid::bring_up_to_date(at).await.unwrap();
-    assert_eq!(trust::once(at, &mut None).await.unwrap(), Vec::<String>::new());
-}
-
-/// Both know each other's keys.
-async fn two(hosts: &Hosts) -> (Agent, Agent) {
-    let (founder, member) = hosts.two().await;
-    for _ in 0..2 {
-        settle(&founder).await;
-        settle(&member).await;
-        hosts.sync(&founder, &member).await;
-    }
-    settle(&founder).await;
-    (founder, member)
-}
-
 async fn token(at: &Agent) -> String {
     svid::jwt_svid(at, &web(), &[audience()], Actor::Agent).await.unwrap().token.to_string()
 }
@@ -49,7 +30,7 @@ async fn token(at: &Agent) -> String {
 #[tokio::test]
 async fn a_token_of_one_host_counts_on_another_for_its_audience_until_the_host_is_put_out() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let token = token(&member).await;
     let (subject, claims) = svid::validate(&founder, &token, &audience()).unwrap();
     assert_eq!((subject.as_str(), &claims["aud"]), ("spiffe://example.org/svc/web", &json!(["reports"])));
@@ -78,7 +59,7 @@ async fn a_token_outlives_a_restart_of_its_host_and_its_keys_are_the_same() {
 #[tokio::test]
 async fn a_host_whose_tokens_say_what_it_may_not_issue_is_not_believed() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let token = token(&member).await;
     let limits =
         IssuingLimits { dns: vec![node("b").to_string()], spiffe: vec!["/svc/db".to_owned()], ..IssuingLimits::default() };
@@ -107,7 +88,7 @@ async fn forged(member: &Agent, purpose: Purpose, kid: Option<String>, claims: &
 #[tokio::test]
 async fn keys_of_another_purpose_names_of_other_keys_and_odd_claims_make_no_token_count() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let soon = clock::now().as_secs() + 60;
     let good = json!({ "sub": "spiffe://example.org/svc/web", "aud": "reports", "exp": soon });
     let foreign = json!({ "sub": "spiffe://other.org/svc/web", "aud": "reports", "exp": soon });
@@ -136,7 +117,7 @@ async fn keys_of_another_purpose_names_of_other_keys_and_odd_claims_make_no_toke
 #[tokio::test]
 async fn who_repeats_anothers_key_does_not_take_its_tokens_away() {
     let hosts = Hosts::new();
-    let (founder, member) = two(&hosts).await;
+    let (founder, member) = hosts.settled().await;
     let own = founder.token_keys.signing(Purpose::JwtSvid, clock::now()).unwrap();
     let until = clock::now().after(std::time::Duration::from_secs(3600));
     // Rightly and as what it is not; whose name comes first does not matter.
