@@ -84,6 +84,8 @@ enum Verb {
     #[command(subcommand)]
     Client(verb::client::Verb),
     #[command(subcommand)]
+    Tunnel(verb::tunnel::Verb),
+    #[command(subcommand)]
     Audit(verb::audit::Verb),
     #[command(subcommand)]
     Config(verb::config::Verb),
@@ -136,6 +138,7 @@ impl Cli {
             Verb::Watch(args) => args.run(session).await,
             Verb::Mesh(verb) => verb.run(session).await,
             Verb::Client(verb) => verb.run(session).await,
+            Verb::Tunnel(verb) => verb.run(session).await,
             Verb::Audit(verb) => verb.run(session).await,
             Verb::Config(verb) => verb.run(session),
             Verb::Bench(verb) => verb.run(session).await,

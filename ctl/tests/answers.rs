@@ -142,6 +142,41 @@ pub(crate) fn issued() -> IssuedCertificate {
     IssuedCertificate { identity: "web".into(), spiffe_id, summary: summary(), issuer: "ab".repeat(32) }
 }
 
+/// One that works, one that does not listen, and one that has nothing to show.
+fn tunnels() -> Tunnels {
+    let cache = TunnelStatus {
+        name: "cache".into(),
+        identity: "web".into(),
+        accept: "unix".into(),
+        connect: "tls:db1.example.org:7443".into(),
+        peers: vec!["spiffe://example.org/svc/cache".into()],
+        certificate: Some(SERIAL.into()),
+        trouble: None,
+        open: 2,
+        established: 1234,
+        refused: [("handshake".into(), 1), ("peer".into(), 3)].into(),
+        withdrawn: 1,
+        sent: 12_345_678,
+        received: 999,
+    };
+    let model = TunnelStatus {
+        name: "model".into(),
+        accept: "tls:[::]:7443".into(),
+        connect: "tcp:127.0.0.1:8080".into(),
+        peers: vec!["spiffe://example.org/svc/*".into(), "spiffe://example.org/job/train".into()],
+        trouble: Some("it cannot listen on [::]:7443: Address already in use; free the port".into()),
+        open: 0,
+        established: 0,
+        refused: [].into(),
+        withdrawn: 0,
+        sent: 0,
+        received: 0,
+        ..cache.clone()
+    };
+    let bare = TunnelStatus { name: "bare".into(), certificate: None, trouble: None, ..model.clone() };
+    Tunnels { tunnels: vec![cache, model, bare] }
+}
+
 /// A healthy agent whose caller is an administrator.
 pub(crate) fn healthy(asked: &Asked) -> Reply {
     let pem = |body: &str| vec![format!("-----BEGIN X-----\n{body}\n-----END X-----\n")];
@@ -205,6 +240,7 @@ pub(crate) fn healthy(asked: &Asked) -> Reply {
         }
         "PUT /api/admin/secrets/db-password" | "DELETE /api/admin/secrets/db-password" => json(&secret(4, true)),
         "PUT /api/admin/secrets/stray" => json(&SecretSummary { name: "stray".into(), ..secret(1, false) }),
+        "GET /api/admin/tunnels" => json(&tunnels()),
         "POST /api/admin/tokens" => {
             json(&Minted { token: "En4KFAoFc3RhdGU=".into(), revocation_id: REVOCATION_ID.into(), expires_at: day(1) })
         }

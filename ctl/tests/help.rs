@@ -59,6 +59,8 @@ const VERBS: &[&str] = &[
     "client",
     "client put",
     "client rm",
+    "tunnel",
+    "tunnel list",
     "audit",
     "audit tail",
     "audit verify",

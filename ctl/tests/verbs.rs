@@ -115,6 +115,13 @@ fn tokens_are_minted_and_revoked_by_the_agent() {
 }
 
 #[test]
+fn tunnels_are_listed_with_their_trouble() {
+    let mut transcript = Transcript::with(healthy);
+    both(&mut transcript, &["tunnel", "list"]);
+    transcript.matches("tunnel");
+}
+
+#[test]
 fn events_are_printed_as_they_come() {
     let mut transcript = Transcript::with(healthy);
     both(&mut transcript, &["watch", "-n", "2"]);

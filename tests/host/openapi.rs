@@ -143,6 +143,7 @@ const EXPECTED: &[(&str, &str, &str, u16)] = &[
     ("MintToken", "", "{\"allow\":[\"cert rotate web\"],\"ttl_seconds\":5,\"uid\":0}", 200),
     ("RevokeToken", "", "{\"revocation_id\":\"00ff\"}", 422),
     ("TokenKey", "", "", 200),
+    ("Tunnels", "", "", 200),
     ("AuditLines", "", "", 200),
     ("AuditLines", "?after=2&limit=1", "", 200),
     ("AuditVerify", "", "", 200),

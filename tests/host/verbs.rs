@@ -1,7 +1,7 @@
 //! Every verb of `agentctl` against a real agent, in text and in JSON. How verbs look is held by the golden tests of `ctl`.
 
 use reverie_tests::agent::Agent;
-use reverie_tests::programs::run;
+use reverie_tests::programs::{run, wait_until};
 use serde_json::{Value, json};
 
 fn started() -> Agent {
@@ -132,6 +132,39 @@ fn secrets_are_sealed_listed_shown_and_removed() {
     assert!(agent.ctl_ok(&["secret", "rm", "db"]).contains("removed db"));
     agent.ctl_ok(&["secret", "seal", "db", "--file", &file]);
     assert_eq!(agent.ctl_json(&["secret", "rm", "db"])["name"], "db");
+}
+
+#[test]
+fn tunnels_are_listed_with_what_they_do_or_why_they_do_not() {
+    let mut agent = started();
+    assert!(both(&agent, &["tunnel", "list"], "No tunnel is declared.")["tunnels"] == json!([]));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepts = ["unix".to_owned(), format!("tcp:{}", taken.local_addr().unwrap())];
+    let tunnels = accepts.iter().enumerate().map(|(number, accept)| {
+        format!(
+            "[[tunnel]]\nname = \"t{number}\"\nidentity = \"web\"\naccept = {accept:?}\nconnect = \"tls:127.0.0.1:9\"\n\
+             peers = [\"spiffe://example.org/svc/db\"]\n"
+        )
+    });
+    agent.configure(&format!("{}{}", Agent::web(), tunnels.collect::<String>()));
+    agent.reload();
+    wait_until("one listens, and the other says why not", 20, || {
+        let list = agent.ctl_json(&["tunnel", "list"]);
+        list["tunnels"][0]["trouble"].is_null() && list["tunnels"][1]["trouble"].to_string().contains("cannot listen")
+    });
+    // Nobody is at the other end.
+    drop(std::os::unix::net::UnixStream::connect(agent.run().join("tunnels/t0.sock")).unwrap());
+    wait_until("what it could not reach is counted", 20, || {
+        agent.ctl_json(&["tunnel", "list"])["tunnels"][0]["refused"]["unreachable"] == 1
+    });
+    let list = both(&agent, &["tunnel", "list"], "1 unreachable");
+    let serial = agent.file_serial("web");
+    let first = &list["tunnels"][0];
+    assert_eq!((&first["accept"], &first["certificate"]), (&json!("unix"), &json!(serial)));
+    assert_eq!((&first["peers"], &first["open"]), (&json!(["spiffe://example.org/svc/db"]), &json!(0)));
+    let findings: Value = serde_json::from_slice(&agent.ctl(&["doctor", "--json"]).stdout).unwrap();
+    let finding = findings.as_array().unwrap().iter().find(|finding| finding["check"] == "tunnels").unwrap();
+    assert!(finding["level"] == "fail" && finding["what"].as_str().unwrap().starts_with("t1: "), "{finding}");
 }
 
 #[test]

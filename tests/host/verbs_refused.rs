@@ -51,6 +51,8 @@ const REFUSED: &[(&[&str], i32, &str)] = &[
     (&["token", "inspect", "--token-file", "{}/no-such-file"], 66, "no-such-file"),
     (&["token", "revoke", "not-hex"], 64, "not-hex"),
     (&["token", "key", "extra"], 64, "extra"),
+    (&["tunnel", "list", "extra"], 64, "extra"),
+    (&["tunnel"], 64, "verb"),
     (&["watch", "--count", "many"], 64, "many"),
     (&["audit", "tail", "--lines", "many"], 64, "many"),
     (&["audit", "verify", "{}/no-such-file"], 66, "no-such-file"),

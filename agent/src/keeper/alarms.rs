@@ -40,6 +40,12 @@ impl Alarms {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).contains_key(subject)
     }
 
+    /// What is wrong with `subject`.
+    pub fn about(&self, subject: &str) -> Option<String> {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.get(subject).map(|alarm| alarm.message.clone())
+    }
+
     /// Clears every alarm whose subject begins with `prefix` and is not in `keep`.
     pub fn clear_except(&self, prefix: &str, keep: &[String]) {
         let stale: Vec<String> = self.all().into_iter().map(|alarm| alarm.subject).collect();

@@ -1,6 +1,6 @@
 //! Everything the checks look at, gathered beforehand, so that each check is a function of it.
 
-use reverie_core::api::admin::{AllIdentities, AuditVerdict, Status};
+use reverie_core::api::admin::{AllIdentities, AuditVerdict, Status, Tunnels};
 use reverie_core::api::mesh::MeshStatus;
 use reverie_core::moment::Moment;
 use reverie_core::renewal::Validity;
@@ -25,6 +25,7 @@ pub(crate) struct Facts {
     pub(crate) identities: Option<AllIdentities>,
     pub(crate) audit: Option<Result<AuditVerdict, Failure>>,
     pub(crate) mesh: Option<MeshStatus>,
+    pub(crate) tunnels: Option<Tunnels>,
     /// What the node id means here, and whether the port of the mesh answers under it; only in a mesh.
     pub(crate) names: Option<Names>,
     pub(crate) own_port: Option<Result<(), String>>,

@@ -20,10 +20,11 @@ pub(crate) async fn gather(session: &Session) -> Facts {
     let client = &session.client;
     let agent = client.call::<Whoami>(Call::of(Operation::Whoami)).await.map(drop);
     let status = client.call::<reverie_core::api::admin::Status>(Call::of(Operation::Status)).await;
-    let (mut identities, mut audit, mut mesh): (_, _, Option<MeshStatus>) = (None, None, None);
+    let (mut identities, mut audit, mut mesh, mut tunnels): (_, _, Option<MeshStatus>, _) = (None, None, None, None);
     if status.is_ok() {
         identities = client.call(Call::of(Operation::AllIdentities)).await.ok();
         mesh = client.call(Call::of(Operation::Mesh)).await.ok();
+        tunnels = client.call(Call::of(Operation::Tunnels)).await.ok();
         audit = Some(client.call(Call::of(Operation::AuditVerify)).await);
     }
     let (mut names, mut own_port) = (None, None);
@@ -52,6 +53,7 @@ pub(crate) async fn gather(session: &Session) -> Facts {
         identities,
         audit,
         mesh,
+        tunnels,
         names,
         own_port,
         roots: roots(client).await,

@@ -61,6 +61,13 @@ fn verdict(faults: serde_json::Value) -> reverie_core::api::admin::AuditVerdict 
     .unwrap()
 }
 
+fn tunnels(trouble: Option<&str>, certificate: Option<&str>) -> reverie_core::api::admin::Tunnels {
+    serde_json::from_value(serde_json::json!({ "tunnels": [{
+        "name": "cache", "identity": "web", "accept": "unix", "connect": "tls:db:7443", "peers": [], "certificate": certificate,
+        "trouble": trouble, "open": 0, "established": 0, "refused": {}, "withdrawn": 0, "sent": 0, "received": 0 }] }))
+    .unwrap()
+}
+
 fn no_mesh() -> reverie_core::api::mesh::MeshStatus {
     serde_json::from_value(serde_json::json!({
         "trust_domain": "example.org", "node_id": "host1.example.org", "state": "none", "records": 0, "record_bytes": 0,
@@ -88,6 +95,7 @@ pub(super) fn sound() -> Facts {
         identities: Some(identity(certificate(days(1), days(3)))),
         audit: Some(Ok(verdict(serde_json::json!([])))),
         mesh: Some(no_mesh()),
+        tunnels: Some(tunnels(None, Some("40"))),
         names: None,
         own_port: None,
         roots: vec![Validity { not_before: days(-10), not_after: days(355) }],
@@ -176,6 +184,13 @@ fn a_kernel_that_cannot_pin_callers_is_found() {
 }
 
 #[test]
+fn a_tunnel_that_does_not_listen_or_has_nothing_to_show_is_found() {
+    let with = |trouble, certificate| Facts { tunnels: Some(tunnels(trouble, certificate)), ..sound() };
+    assert_finds(&with(Some("it cannot listen on [::]:7443"), Some("40")), "tunnels", Level::Fail, "cache: it cannot listen");
+    assert_finds(&with(None, None), "tunnels", Level::Fail, "\"web\" has no certificate");
+}
+
+#[test]
 fn a_view_that_is_not_there_or_does_not_answer_is_found() {
     for (view, words) in [(View::NotMounted, "nothing is mounted"), (View::Dead, "is dead"), (View::Hangs, "does not answer")] {
         assert_finds(&Facts { view, ..sound() }, "file view", Level::Fail, words);
@@ -242,7 +257,7 @@ fn names_that_do_not_exist_are_found() {
         Level::Warn,
         "too long",
     );
-    assert_finds(&with(|declared| declared.exposed.push("tunnel t: any process".into())), "tunnels", Level::Warn, "tunnel t");
+    assert_finds(&with(|declared| declared.exposed.push("tunnel t: any process".into())), "plain ends", Level::Warn, "tunnel t");
     assert_finds(&with(|declared| declared.admin_group_exists = false), "admin group", Level::Warn, "only root");
 }
 
@@ -316,6 +331,7 @@ fn without_permission_the_rest_is_skipped_and_nothing_fails() {
     facts.status = Err(Problem::new(Code::NotPermitted, "you are no administrator").into());
     facts.identities = None;
     facts.audit = None;
+    facts.tunnels = None;
     let findings = examine(&facts);
     assert_eq!(exit_code(&findings), 0);
     assert!(findings.iter().any(|finding| finding.check == "admin socket" && finding.level == Level::Warn));
@@ -325,7 +341,8 @@ fn without_permission_the_rest_is_skipped_and_nothing_fails() {
 #[test]
 fn an_agent_that_is_away_is_the_first_thing_said() {
     let away = || Failure::new(Exit::Unavailable, "there is no agent at /run/reverie/agent.sock").advise("start it");
-    let facts = Facts { agent: Err(away()), status: Err(away()), identities: None, audit: None, mesh: None, ..sound() };
+    let facts =
+        Facts { agent: Err(away()), status: Err(away()), identities: None, audit: None, mesh: None, tunnels: None, ..sound() };
     let findings = examine(&facts);
     assert_eq!((findings[0].check, findings[0].level, exit_code(&findings)), ("agent", Level::Fail, 1));
     crate::golden::assert_golden("doctor", &anstream::adapter::strip_str(&render(&findings)).to_string());

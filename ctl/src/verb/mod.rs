@@ -20,5 +20,6 @@ pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod trust;
+pub(crate) mod tunnel;
 pub(crate) mod watch;
 pub(crate) mod whoami;

@@ -323,6 +323,44 @@ pub struct AuditVerdict {
     pub public_key: String,
 }
 
+/// `GET /api/admin/tunnels`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tunnels {
+    /// In the order of the configuration.
+    pub tunnels: Vec<TunnelStatus>,
+}
+
+/// One declared tunnel, and what it counts. Counters begin anew with the process that carries the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TunnelStatus {
+    /// Name.
+    pub name: String,
+    /// The identity that it shows.
+    pub identity: String,
+    /// Where connections come from: `unix`, `tcp:…` or `tls:…`.
+    pub accept: String,
+    /// Where they go: `tls:…`, `tcp:…` or `unix:…`.
+    pub connect: String,
+    /// Who may be at the other end of the TLS.
+    pub peers: Vec<String>,
+    /// Serial of the certificate that it shows; absent while there is none, and then no handshake succeeds.
+    pub certificate: Option<String>,
+    /// Why it does not listen, then what to try; absent if it does.
+    pub trouble: Option<String>,
+    /// Connections that are open.
+    pub open: u32,
+    /// Connections that were established.
+    pub established: u64,
+    /// Connections that were not, by reason: `limit`, `peer`, `handshake`, `unreachable`.
+    pub refused: std::collections::BTreeMap<String, u64>,
+    /// Connections that were closed since their peer is not trusted or permitted any more.
+    pub withdrawn: u64,
+    /// Bytes of the service's protocol, from this host to the other.
+    pub sent: u64,
+    /// The other way.
+    pub received: u64,
+}
+
 /// `GET /health` and `GET /ready`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Health {

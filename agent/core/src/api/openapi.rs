@@ -145,6 +145,7 @@ fn bodies(operation: Operation, g: &mut SchemaGenerator) -> (Option<Value>, Valu
         Operation::SetIssuingLimits => (Some(of::<crate::mesh::collection::IssuingLimits>(g)), of::<mesh::MeshStatus>(g)),
         Operation::PutClient => (Some(of::<mesh::ClientRequest>(g)), of::<admin::Health>(g)),
         Operation::RemoveClient => (None, of::<admin::Health>(g)),
+        Operation::Tunnels => (None, of::<admin::Tunnels>(g)),
         Operation::Health | Operation::Ready => (None, of::<admin::Health>(g)),
         Operation::Metrics => (None, json!({ "type": "string" })),
     }

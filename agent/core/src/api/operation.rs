@@ -131,6 +131,7 @@ operations! {
     SetIssuingLimits: Admin Put "/api/admin/mesh/limits/{node}", "What a host may issue";
     PutClient: Admin Put "/api/admin/clients/{id}", "Make a client known to every host";
     RemoveClient: Admin Delete "/api/admin/clients/{id}", "Forget a client";
+    Tunnels: Admin Get "/api/admin/tunnels", "Every declared tunnel, and what it counts";
     Health: Admin Get "/health", "Is the agent alive?";
     Ready: Admin Get "/ready", "Can it issue?";
     Metrics: Admin Get "/metrics", "Prometheus metrics";

@@ -9,6 +9,7 @@ use crate::keeper::identity::issuance;
 use crate::keeper::local::answer::{Answer, Reply};
 use crate::keeper::local::call::Call;
 use crate::keeper::local::identity_summary;
+use crate::keeper::outlet::tunnel;
 use crate::keeper::{Keeper, RECORDING, clock};
 
 pub fn status(call: &Call<'_>) -> Answer {
@@ -89,6 +90,10 @@ pub fn identities(call: &Call<'_>) -> Answer {
         })
     });
     Reply::json(&AllIdentities { identities: identities.collect() })
+}
+
+pub fn tunnels(call: &Call<'_>) -> Answer {
+    Reply::json(&tunnel::statuses(call.keeper))
 }
 
 pub fn health(_: &Call<'_>) -> Answer {

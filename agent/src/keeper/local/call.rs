@@ -173,6 +173,7 @@ async fn dispatch(call: &Call<'_>) -> Answer {
         Operation::LeaveMesh => admin::membership::leave(call).await,
         Operation::RotateMesh => admin::membership::rotate(call).await,
         Operation::SetIssuingLimits => admin::membership::set_limits(call).await,
+        Operation::Tunnels => admin::status::tunnels(call),
         Operation::Health => admin::status::health(call),
         Operation::Ready => admin::status::ready(call),
         Operation::Metrics => admin::status::metrics(call),

@@ -1,8 +1,11 @@
 //! The agent itself.
 
+use reverie_core::api::admin::TunnelStatus;
+
 use crate::doctor::Facts;
 use crate::doctor::finding::{Found, fail, ok, skipped, warn};
 use crate::failure::{Exit, Failure};
+use crate::screen::counted;
 
 const NO_STATUS: &str = "not known without the admin socket";
 
@@ -61,6 +64,21 @@ pub(super) fn has_no_alarms(facts: &Facts) -> Found {
         [alarm, more @ ..] => {
             fail(format!("{}: {} (and {} more)", alarm.subject, alarm.message, more.len()), "`agentctl status` shows all of them")
         }
+    }
+}
+
+pub(super) fn carries_its_tunnels(facts: &Facts) -> Found {
+    let Some(all) = &facts.tunnels else { return skipped(NO_STATUS) };
+    let wrong = |tunnel: &TunnelStatus| match (&tunnel.trouble, &tunnel.certificate) {
+        (Some(why), _) => Some(format!("{}: {why}", tunnel.name)),
+        (None, None) => Some(format!("{}: the identity {:?} has no certificate to show", tunnel.name, tunnel.identity)),
+        (None, Some(_)) => None,
+    };
+    let wrong: Vec<String> = all.tunnels.iter().filter_map(wrong).collect();
+    match (wrong.is_empty(), all.tunnels.len()) {
+        (true, 0) => ok("none is declared"),
+        (true, count) => ok(format!("{}, all of which listen", counted(count as u64, "tunnel", "tunnels"))),
+        (false, _) => fail(wrong.join("; "), "`agentctl tunnel list` shows each, `agentctl status` since when"),
     }
 }
 

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 use reverie_core::ipc::ProtocolError;
 use reverie_core::ipc::tunnel::{Reply, Request};
 
-use super::{answer, report, situation};
+use super::{SUBJECT, answer, report, situation};
 use crate::keeper::Keeper;
 use crate::keeper::roles::RoleError;
 use crate::ops::channel::Answering;
 
-/// Subject of the alarm while it is down.
-const SUBJECT: &str = "tunnels";
 /// Questions answered at once: a few for each tunnel wait for callers.
 const AT_ONCE: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -24,6 +24,7 @@ use crate::keeper::local::denials;
 use crate::ops::channel::Answer;
 
 pub use link::run;
+pub use report::statuses;
 
 /// How long the role waits for a situation or a caller, at most.
 const WATCH: Duration = Duration::from_secs(25);
@@ -50,6 +51,9 @@ impl Default for Tunnels {
         }
     }
 }
+
+/// Subject of the alarm while the role is down.
+const SUBJECT: &str = "tunnels";
 
 /// As it is declared now.
 fn declared(keeper: &Keeper, name: &TunnelName) -> Option<config::Tunnel> {

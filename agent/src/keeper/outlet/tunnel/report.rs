@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use reverie_core::api::admin::{TunnelStatus, Tunnels};
 use reverie_core::id::TunnelName;
 use reverie_core::ipc::tunnel::TunnelState;
 
-use super::callers;
+use super::{SUBJECT, callers};
 use crate::keeper::Keeper;
 
 /// Takes what is true now. A role that began anew counts from nothing.
@@ -36,6 +37,41 @@ pub(super) fn forget(keeper: &Keeper) {
     for (name, before) in std::mem::take(&mut *known) {
         show(&name, &TunnelState { open: 0, ..before.clone() }, &before);
     }
+}
+
+/// Every declared tunnel, for administrators.
+pub fn statuses(keeper: &Keeper) -> Tunnels {
+    let policy = keeper.policy();
+    let situation = keeper.tunnels.situation.borrow().clone();
+    let known = keeper.tunnels.states.lock().unwrap_or_else(PoisonError::into_inner);
+    let tunnels = policy.config.tunnels.iter().map(|declared| {
+        let name = &declared.name;
+        let told = known.get(name);
+        let unheard = || match told {
+            Some(_) => None,
+            None => Some(keeper.alarms.about(SUBJECT).unwrap_or_else(|| {
+                "the role that carries it has not told of it yet; `agentctl doctor`, if that stays".to_owned()
+            })),
+        };
+        let shown = situation.tunnels.iter().find(|tunnel| tunnel.declared.name == *name).and_then(|known| known.shown.as_ref());
+        let now = told.cloned().unwrap_or_default();
+        TunnelStatus {
+            name: name.to_string(),
+            identity: declared.identity.to_string(),
+            accept: declared.accept.to_string(),
+            connect: declared.connect.to_string(),
+            peers: declared.peers.iter().map(ToString::to_string).collect(),
+            certificate: shown.map(|shown| shown.serial.clone()),
+            trouble: keeper.alarms.about(&callers::subject(name)).or_else(unheard),
+            open: now.open,
+            established: now.accepted,
+            refused: now.refused.iter().map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect(),
+            withdrawn: now.withdrawn,
+            sent: now.sent,
+            received: now.received,
+        }
+    });
+    Tunnels { tunnels: tunnels.collect() }
 }
 
 fn show(name: &TunnelName, now: &TunnelState, before: &TunnelState) {
