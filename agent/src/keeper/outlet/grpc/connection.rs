@@ -13,12 +13,15 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
+use tokio::time::Sleep;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
+use tonic::Status;
 
 use super::authority::Masked;
 use super::room::Room;
+use super::routing::Answered;
 use super::{failure, routing};
 use crate::keeper::Keeper;
 use crate::keeper::local::listener::DRAIN;
@@ -58,7 +61,9 @@ pub(super) struct Answer {
     room: Arc<Room>,
     /// Until its last message was taken: hyper asks for the next one before.
     taken: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    /// There was no room, and that was said.
+    /// When it is over, whatever is left to say.
+    until: Option<Pin<Box<Sleep>>>,
+    /// It was said why it is over.
     ended: bool,
     _open: Open,
 }
@@ -75,13 +80,28 @@ impl Drop for Open {
     }
 }
 
+impl Answer {
+    fn end(&mut self, status: &Status) -> Result<Frame<Bytes>, Status> {
+        self.ended = true;
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
-    type Error = tonic::Status;
+    type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Some(
+                self.end(&Status::deadline_exceeded("the call has been open for long enough; try: another one")),
+            ));
         }
         if let Some(taken) = &mut self.taken {
             ready!(taken.as_mut().poll(context));
@@ -99,11 +119,7 @@ impl Body for Answer {
                 self.taken = Some(Box::pin(taken.cancelled_owned()));
                 Ok(Frame::data(message))
             }
-            Err(excess) => {
-                self.ended = true;
-                let mut trailers = HeaderMap::new();
-                failure::status(&excess).add_header(&mut trailers).map(|()| Frame::trailers(trailers))
-            }
+            Err(excess) => self.end(&failure::status(&excess)),
         }))
     }
 
@@ -129,9 +145,10 @@ pub async fn serve(keeper: Arc<Keeper>, peer: Arc<Peer>, stream: Pin<Box<Timeout
         let mut open = Open { connection: Arc::clone(&calls), _call: None };
         let room = Arc::new(keeper.grpc.unread.room(peer.caller.uid, &reader));
         async move {
-            let (response, call) = routing::answer(&keeper, &peer, &room, request).await;
+            let Answered { response, call, until } = routing::answer(&keeper, &peer, &room, request).await;
             open._call = call;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, room, taken: None, ended: false, _open: open }))
+            let until = until.map(|until| Box::pin(tokio::time::sleep_until(until)));
+            Ok::<_, Infallible>(response.map(|body| Answer { body, room, taken: None, until, ended: false, _open: open }))
         }
     });
     let mut http = http2::Builder::new(tasks);

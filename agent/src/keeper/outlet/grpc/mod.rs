@@ -26,6 +26,8 @@ use crate::ops::shares::Shares;
 pub struct Outlet {
     /// Calls that are open, by uid.
     calls: Arc<Shares<u32>>,
+    /// Of reflection, which asks for no identity: apart.
+    reflections: Arc<Shares<u32>>,
     unread: Arc<room::Unread>,
     trust: trust::Rendered,
     keys: workload::keys::Rendered,

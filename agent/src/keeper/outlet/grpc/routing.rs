@@ -8,6 +8,7 @@ use hyper::{Request, Response};
 use reverie_proto::DESCRIPTORS;
 use reverie_proto::sds::SecretDiscoveryServiceServer;
 use reverie_proto::workload::SpiffeWorkloadApiServer;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -22,37 +23,62 @@ use crate::ops::shares::Share;
 /// Calls that are open at once, all callers together, and those of one uid.
 const CALLS: u32 = 8192;
 const CALLS_PER_UID: u32 = 1024;
+/// The same of reflection: whoever has no identity takes no place from those who have.
+const REFLECTIONS: u32 = 256;
+const REFLECTIONS_PER_UID: u32 = 16;
+/// By then a client has asked all that it wants to know of the services.
+const REFLECTION_ENDS: Duration = Duration::from_secs(15);
 /// Until an answer begins: the request has come, and the first message was judged and recorded.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The largest request of the Workload API, in bytes: a token to be validated.
 const MAX_REQUEST: usize = 64 * 1024;
 /// The largest request of Envoy, in bytes: it says all that it is able to in its first (some 61 KB).
 const MAX_DISCOVERY: usize = 256 * 1024;
+/// The largest question of reflection, in bytes: a name.
+const MAX_REFLECTION: usize = 4 * 1024;
 /// Without it nothing is answered (SPIFFE Workload Endpoint, 6.1): a program that is made to connect here by another, and cannot
 /// set it, gets nothing.
 const SECURITY_HEADER: &str = "workload.spiffe.io";
 
-/// Answers one call; what is counted of it comes with the answer.
-pub(super) async fn answer(
+/// One call, answered.
+pub(super) struct Answered {
+    pub(super) response: Response<Body>,
+    /// Counted of it until it is over.
+    pub(super) call: Option<Share<u32>>,
+    /// When it is over at the latest.
+    pub(super) until: Option<Instant>,
+}
+
+/// Answers one call.
+pub(super) async fn answer(keeper: &Arc<Keeper>, peer: &Arc<Peer>, room: &Arc<Room>, request: Request<Incoming>) -> Answered {
+    let refused = |why| Answered { response: Status::resource_exhausted(why).into_http(), call: None, until: None };
+    let uid = peer.caller.uid;
+    if !keeper.rates.admit(uid, &keeper.policy().config.limits) {
+        return refused("this user makes too many calls; try: wait a second");
+    }
+    let path = request.uri().path().to_owned();
+    let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let is_reflection = service.starts_with("grpc.reflection.");
+    let call = match is_reflection {
+        true => keeper.grpc.reflections.take(uid, 1, REFLECTIONS, REFLECTIONS_PER_UID),
+        false => keeper.grpc.calls.take(uid, 1, CALLS, CALLS_PER_UID),
+    };
+    let Some(call) = call else {
+        metrics::counter!("reverie_connections_shed_total").increment(1);
+        return refused("this user has too many calls open; try: close some");
+    };
+    let answered = tokio::time::timeout(DEADLINE, dispatch(keeper, peer, room, service, request)).await;
+    let response = answered.unwrap_or_else(|_| Status::deadline_exceeded("the call took longer than a minute").into_http());
+    Answered { response, call: Some(call), until: is_reflection.then(|| Instant::now() + REFLECTION_ENDS) }
+}
+
+async fn dispatch(
     keeper: &Arc<Keeper>,
     peer: &Arc<Peer>,
     room: &Arc<Room>,
+    service: &str,
     request: Request<Incoming>,
-) -> (Response<Body>, Option<Share<u32>>) {
-    let uid = peer.caller.uid;
-    if !keeper.rates.admit(uid, &keeper.policy().config.limits) {
-        return (Status::resource_exhausted("this user makes too many calls; try: wait a second").into_http(), None);
-    }
-    let Some(share) = keeper.grpc.calls.take(uid, 1, CALLS, CALLS_PER_UID) else {
-        metrics::counter!("reverie_connections_shed_total").increment(1);
-        return (Status::resource_exhausted("this user has too many calls open; try: close some").into_http(), None);
-    };
-    let answered = tokio::time::timeout(DEADLINE, dispatch(keeper, peer, room, request)).await;
-    (answered.unwrap_or_else(|_| Status::deadline_exceeded("the call took longer than a minute").into_http()), Some(share))
-}
-
-async fn dispatch(keeper: &Arc<Keeper>, peer: &Arc<Peer>, room: &Arc<Room>, request: Request<Incoming>) -> Response<Body> {
-    let service = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+) -> Response<Body> {
     match service {
         "SpiffeWorkloadAPI" => {
             if request.headers().get(SECURITY_HEADER).is_none_or(|value| value != "true") {
@@ -68,11 +94,11 @@ async fn dispatch(keeper: &Arc<Keeper>, peer: &Arc<Peer>, room: &Arc<Room>, requ
             run(SecretDiscoveryServiceServer::new(secrets).max_decoding_message_size(MAX_DISCOVERY), request).await
         }
         "grpc.reflection.v1.ServerReflection" => match reflection().build_v1() {
-            Ok(server) => run(server, request).await,
+            Ok(server) => run(server.max_decoding_message_size(MAX_REFLECTION), request).await,
             Err(error) => Status::internal(error.to_string()).into_http(),
         },
         "grpc.reflection.v1alpha.ServerReflection" => match reflection().build_v1alpha() {
-            Ok(server) => run(server, request).await,
+            Ok(server) => run(server.max_decoding_message_size(MAX_REFLECTION), request).await,
             Err(error) => Status::internal(error.to_string()).into_http(),
         },
         _ => Status::unimplemented("there is no such service here; try: gRPC reflection, which lists them").into_http(),

@@ -108,6 +108,8 @@ impl<P: Protocol> Conversation<P> {
                 () = self.keeper.stopping.cancelled() => return Err(Ended::Said(stopping())),
             }
         } else {
+            // Who has nothing keeps no stream open, and sends nothing that is kept.
+            holdings::identities(&self.keeper, &self.peer).await?;
             let first = tokio::time::timeout(FIRST_REQUEST, self.requests.message()).await;
             first.map_err(|_| Ended::Said(Status::deadline_exceeded("no request came on this stream")))?
         };

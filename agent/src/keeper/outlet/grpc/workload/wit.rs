@@ -8,6 +8,7 @@ use reverie_core::audit::Actor;
 use reverie_core::id::SpiffeId;
 use reverie_core::jwt::jwk;
 use reverie_core::mesh::crypto::Signer;
+use reverie_core::moment::Moment;
 use reverie_crypto::aws::SigningKey;
 use reverie_proto::workload::{Witsvid, WitsvidResponse};
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ use crate::keeper::{Keeper, clock, svid};
 pub(super) struct Svids {
     said: Vec<(SpiffeId, Option<String>)>,
     until: Option<Instant>,
+    /// By the clock that the tokens go by: it goes on while the machine sleeps.
+    half_life: Moment,
 }
 
 impl State for Svids {
@@ -31,7 +34,8 @@ impl State for Svids {
     async fn now(&mut self, keeper: &Arc<Keeper>, peer: &Peer) -> Result<Option<WitsvidResponse>, Failure> {
         let identities = holdings::identities(keeper, peer).await?;
         let said: Vec<_> = identities.iter().map(|identity| (identity.spiffe_id.clone(), identity.hint.clone())).collect();
-        if said == self.said && self.until.is_some_and(|until| until > Instant::now()) {
+        let is_fresh = self.until.is_some_and(|until| until > Instant::now()) && self.half_life > clock::now();
+        if said == self.said && is_fresh {
             return Ok(None);
         }
         let (mut svids, mut life) = (Vec::with_capacity(identities.len()), Duration::MAX);
@@ -45,10 +49,15 @@ impl State for Svids {
                 hint: identity.hint.clone().unwrap_or_default(),
             });
         }
-        peer.check_alive()?;
+        // What took its time may have taken an identity away.
+        if holdings::identities(keeper, peer).await? != identities {
+            return Err(Problem::new(Code::Unavailable, "what this process may have changed meanwhile")
+                .advise("ask again")
+                .into());
+        }
         // Never over and over, whatever the clock does.
-        let until = Instant::now() + (life / 2).clamp(Duration::from_secs(10), Duration::from_secs(3600));
-        (self.said, self.until) = (said, Some(until));
+        let fresh = (life / 2).clamp(Duration::from_secs(10), Duration::from_secs(3600));
+        (self.said, self.until, self.half_life) = (said, Some(Instant::now() + fresh), clock::now().after(fresh));
         Ok(Some(WitsvidResponse { svids }))
     }
 
