@@ -18,17 +18,16 @@ use super::relay;
 use super::stream::Stream;
 use super::tls::{Tls, Verifier};
 use super::trust::{Refused, Trust};
+use super::unknown::{Guest, Unknown};
 use crate::ops::origin::Origin;
 use crate::ops::shares::{Share, Shares};
 
-/// From the first byte to the last of a handshake, the wait for its turn included.
+/// From the first byte to the last of a handshake, waits for its turns included.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For a connection to the other end, or to the service.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Handshakes in work at once.
+/// Handshakes of which a step is in work at once.
 const HANDSHAKES: usize = 64;
-/// Connections from the network whose handshake is not done, for all and for one address.
-const UNKNOWN: (u32, u32) = (4096, 1024);
 /// Names looked up at once, by all tunnels: each takes a thread for as long as the resolver takes.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
 /// A listener that cannot be had is tried again.
@@ -60,8 +59,8 @@ pub(super) struct Door {
     current: watch::Sender<Current>,
     open: Arc<Open>,
     shares: Arc<Shares<Who>>,
-    unknown: Arc<Shares<Origin>>,
-    handshakes: Semaphore,
+    unknown: Arc<Unknown>,
+    handshakes: Arc<Semaphore>,
     trouble: Mutex<Option<String>>,
     /// The keeper is to be told soon.
     news: Arc<Notify>,
@@ -77,7 +76,7 @@ impl Door {
             open: Arc::default(),
             shares: Arc::default(),
             unknown: Arc::default(),
-            handshakes: Semaphore::new(HANDSHAKES),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             trouble: Mutex::default(),
             news,
             closed: CancellationToken::new(),
@@ -191,22 +190,21 @@ impl Door {
     /// Counts a connection, or closes it at once.
     fn admit(self: &Arc<Self>, stream: Stream, who: Who, from: Option<SocketAddr>) {
         let current = self.current.borrow().clone();
+        let (door, closed) = (Arc::clone(self), self.closed.clone());
+        if let (Accept::Tls(_), Some(from)) = (&current.verifier.declared.accept, from) {
+            // It has a place of its own only once it has shown who it is.
+            let Some(guest) = self.unknown.enter(from.ip().into()) else { return self.shed(&stream) };
+            let welcome = async move { door.welcome(stream, who, from, current, guest).await };
+            tokio::spawn(closed.run_until_cancelled_owned(welcome));
+        } else {
+            let Some(place) = self.take_place(who, &current) else { return self.shed(&stream) };
+            tokio::spawn(closed.run_until_cancelled_owned(async move { door.reach(stream, current, place).await }));
+        }
+    }
+
+    fn take_place(&self, who: Who, current: &Current) -> Option<Share<Who>> {
         let declared = &current.verifier.declared;
-        let (all, each) = (declared.max_connections, declared.max_connections_each);
-        // One that comes from the network has a place of its own only once it has shown who it is.
-        let unknown = match (&declared.accept, from) {
-            (Accept::Tls(_), Some(from)) => match self.unknown.take(from.ip().into(), 1, UNKNOWN.0, UNKNOWN.1) {
-                Some(share) => Some(share),
-                None => return self.shed(&stream),
-            },
-            _ => None,
-        };
-        let Some(share) = self.shares.take(who, 1, all, each) else { return self.shed(&stream) };
-        let door = Arc::clone(self);
-        tokio::spawn(async move {
-            let closed = door.closed.clone();
-            closed.run_until_cancelled(door.serve(stream, from, current, share, unknown)).await;
-        });
+        self.shares.take(who, 1, declared.max_connections, declared.max_connections_each)
     }
 
     fn shed(&self, stream: &Stream) {
@@ -214,30 +212,52 @@ impl Door {
         self.open.refuse(Refusal::Limit);
     }
 
-    async fn serve(
-        self: &Arc<Self>,
-        near: Stream,
-        from: Option<SocketAddr>,
-        current: Current,
-        _counted: Share<Who>,
-        unknown: Option<Share<Origin>>,
-    ) {
-        let Some(tls) = &current.tls else { return self.shed(&near) };
-        let connected = match current.verifier.declared.connect.clone() {
-            Connect::Tls(address) => {
-                self.reach(&address, tls, &current.verifier).await.map(|(far, secured)| (near, far, secured))
-            }
-            connect => self.welcome(near, from, tls, &current.verifier, &connect, unknown).await,
+    /// As the client: to the other host.
+    async fn reach(self: &Arc<Self>, plain: Stream, current: Current, _place: Share<Who>) {
+        let Some(tls) = &current.tls else { return self.shed(&plain) };
+        let Ok(far) = self.connect(&current.verifier.declared.connect).await else { return };
+        let to = match &far {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
         };
-        let Ok((plain, far, secured)) = connected else { return };
+        let Ok(secured) = self.secure(&far, to, tls, &current.verifier).await else { return };
+        self.carry(plain, far, secured, to, &current).await;
+    }
+
+    /// As the server: from another host, to the service.
+    async fn welcome(self: &Arc<Self>, far: Stream, who: Who, from: SocketAddr, current: Current, guest: Guest) {
+        let Some(tls) = &current.tls else { return self.shed(&far) };
+        let from = Some(from);
+        let secured = match guest.put_out.run_until_cancelled(self.secure(&far, from, tls, &current.verifier)).await {
+            Some(Ok(secured)) => secured,
+            Some(Err(())) => return,
+            None => return self.shed(&far),
+        };
+        let Some(_place) = self.take_place(who, &current) else { return self.shed(&far) };
+        drop(guest);
+        match self.connect(&current.verifier.declared.connect).await {
+            Ok(plain) => self.carry(plain, far, secured, from, &current).await,
+            Err(()) => far.break_off(),
+        }
+    }
+
+    /// Bytes both ways, as long as the other side may be there.
+    async fn carry(
+        self: &Arc<Self>,
+        plain: Stream,
+        far: Stream,
+        secured: Secured,
+        address: Option<SocketAddr>,
+        shaken_by: &Current,
+    ) {
         let established = self.open.register(Arc::clone(&secured.peer), self.closed.child_token());
         // What came during the handshake has looked at what was there, and not at this.
         let verifier = Arc::clone(&self.current.borrow().verifier);
-        if !Arc::ptr_eq(&verifier, &current.verifier)
+        if !Arc::ptr_eq(&verifier, &shaken_by.verifier)
             && let Err(refused) = verifier.still_permits(&secured.peer)
         {
             self.open.refuse(Refusal::Peer);
-            return self.tell_refused(refused, from);
+            return self.tell_refused(refused, address);
         }
         let relayed = established.closing.run_until_cancelled(relay::run(&plain, &far, secured, &self.open.bytes)).await;
         match relayed {
@@ -250,53 +270,22 @@ impl Door {
         }
     }
 
-    /// As the client: to the other host.
-    async fn reach(self: &Arc<Self>, address: &str, tls: &Tls, verifier: &Verifier) -> Result<(Stream, Secured), ()> {
-        let far = self.connect(address).await?;
-        let to = match &far {
-            Stream::Tcp(stream) => stream.peer_addr().ok(),
-            Stream::Unix(_) => None,
-        };
-        let secured = self.secure(&far, to, tls, verifier).await?;
-        Ok((far, secured))
-    }
-
-    /// As the server: from another host, to the service.
-    async fn welcome(
-        self: &Arc<Self>,
-        far: Stream,
-        from: Option<SocketAddr>,
-        tls: &Tls,
-        verifier: &Verifier,
-        connect: &Connect,
-        unknown: Option<Share<Origin>>,
-    ) -> Result<(Stream, Stream, Secured), ()> {
-        let secured = self.secure(&far, from, tls, verifier).await?;
-        drop(unknown);
-        let plain = match connect {
-            Connect::Unix(_) => {
-                let opened = self.keeper.open(&verifier.declared.name).await;
-                opened
-                    .and_then(|stream| Stream::unix(stream).map_err(|error| error.to_string()))
-                    .map_err(|why| self.tell_unreachable(&why))
-            }
-            Connect::Tcp(address) | Connect::Tls(address) => self.connect(address).await,
-        };
-        match plain {
-            Ok(plain) => Ok((plain, far, secured)),
-            Err(()) => {
-                far.break_off();
-                Err(())
-            }
-        }
-    }
-
     fn tell_unreachable(&self, why: &str) {
         tracing::info!(tunnel = %self.current.borrow().verifier.declared.name, why, "what it leads to cannot be reached");
         self.open.refuse(Refusal::Unreachable);
     }
 
-    async fn connect(&self, address: &str) -> Result<Stream, ()> {
+    /// To the service, or to the other host.
+    async fn connect(&self, to: &Connect) -> Result<Stream, ()> {
+        let address = match to {
+            Connect::Unix(_) => {
+                let name = self.current.borrow().verifier.declared.name.clone();
+                let opened = self.keeper.open(&name).await;
+                let opened = opened.and_then(|stream| Stream::unix(stream).map_err(|error| error.to_string()));
+                return opened.map_err(|why| self.tell_unreachable(&why));
+            }
+            Connect::Tcp(address) | Connect::Tls(address) => address,
+        };
         let connect = async {
             let mut last = None;
             let turn = LOOKUPS.acquire().await.map_err(std::io::Error::other)?;
@@ -330,15 +319,7 @@ impl Door {
         tls: &Tls,
         verifier: &Verifier,
     ) -> Result<Secured, ()> {
-        let handshake = async {
-            if !verifier.declared.is_client() {
-                // Who sends nothing takes nobody's turn.
-                far.readable().await?;
-            }
-            let _turn = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
-            shake(far, tls, verifier).await
-        };
-        match tokio::time::timeout(HANDSHAKE, handshake).await {
+        match tokio::time::timeout(HANDSHAKE, shake(far, tls, verifier, &self.handshakes)).await {
             Ok(Ok(secured)) => return Ok(secured),
             Ok(Err(Failure::Peer(refused))) => {
                 self.open.refuse(Refusal::Peer);

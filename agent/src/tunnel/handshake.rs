@@ -3,12 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::buffers::Buffer;
 use super::clock;
 use super::session::{Progress, Session};
 use super::stream::Stream;
 use super::tls::{Tls, Verifier, refusal};
 use super::trust::{Peer, Refused};
+
+/// What may have come of a message that is not complete: a chain of four, each with many names.
+const MAX_UNFINISHED: usize = 32 * 1024;
 
 /// A session whose other side is known and permitted.
 #[derive(Debug)]
@@ -34,16 +39,23 @@ pub(super) enum Failure {
     Io(#[from] io::Error),
 }
 
-pub(super) async fn shake(stream: &Stream, tls: &Tls, verifier: &Verifier) -> Result<Secured, Failure> {
+/// Each step takes one of `turns`, and waits for the other side without.
+pub(super) async fn shake(stream: &Stream, tls: &Tls, verifier: &Verifier, turns: &Arc<Semaphore>) -> Result<Secured, Failure> {
     let mut session = tls.begin()?;
-    let mut early = Buffer::take();
+    if !verifier.declared.is_client() {
+        read(stream, &mut session).await?;
+    }
     loop {
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(io::Error::other)?;
         // The keeper's signature is waited for in there, in place: not on a thread that others' connections need.
         let digest = move || {
+            let mut early = Buffer::take();
             let digested = session.digest(&mut early);
+            // Here, since nobody stops this once it has begun.
+            drop(turn);
             (session, early, digested)
         };
-        let digested;
+        let (early, digested);
         (session, early, digested) = tokio::task::spawn_blocking(digest).await.map_err(io::Error::other)?;
         let pending = session.take_pending();
         if !pending.is_empty() {
@@ -60,24 +72,25 @@ pub(super) async fn shake(stream: &Stream, tls: &Tls, verifier: &Verifier) -> Re
             }
             Err(error) => return Err(refusal(&error).map_or(Failure::Tls(error), Failure::Peer)),
         }
+        drop(early);
         read(stream, &mut session).await?;
     }
 }
 
 async fn read(stream: &Stream, session: &mut Session) -> Result<(), Failure> {
-    let incoming = session.incoming();
-    if !incoming.make_room() {
-        return Err(io::Error::other("a handshake that does not end").into());
-    }
     loop {
         stream.readable().await?;
+        let incoming = session.incoming();
+        if incoming.data().len() > MAX_UNFINISHED || !incoming.make_room() {
+            return Err(io::Error::other("a handshake that does not end").into());
+        }
         match stream.try_read(incoming.spare()) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             Ok(count) => {
                 incoming.advance(count);
                 return Ok(());
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => session.let_go(),
             Err(error) => return Err(error.into()),
         }
     }

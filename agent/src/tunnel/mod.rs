@@ -4,6 +4,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | `door` | one tunnel: where connections come from, and what becomes of each |
+//! | `unknown` | those that have not shown who they are |
 //! | `handshake`, `session` | TLS, without buffers of its own |
 //! | `tls`, `trust` | who may be at the other end |
 //! | `relay`, `stream`, `buffers` | bytes both ways |
@@ -20,6 +21,7 @@ mod session;
 mod stream;
 mod tls;
 mod trust;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::io;

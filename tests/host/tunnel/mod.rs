@@ -2,6 +2,7 @@
 
 mod connections;
 mod services;
+mod slow;
 mod trust;
 
 use std::io::{Read, Write};
