@@ -139,8 +139,8 @@ impl Door {
             let door = Arc::clone(&self);
             fetching.spawn(async move {
                 loop {
-                    let name = door.current.borrow().verifier.declared.name.clone();
-                    match door.keeper.accept(&name).await {
+                    let verifier = Arc::clone(&door.current.borrow().verifier);
+                    match door.keeper.accept(&verifier.declared).await {
                         Ok(Some((uid, stream))) => match Stream::unix(stream) {
                             Ok(stream) => door.admit(stream, Who::Local(uid), None),
                             Err(error) => tracing::warn!(%error, "a caller could not be served"),

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
 
+use reverie_core::config::Tunnel;
 use reverie_core::id::TunnelName;
 use reverie_core::ipc::net::Side;
 use reverie_core::ipc::tunnel::{Reply, Request, Situation, Trust};
@@ -62,8 +63,9 @@ impl Keeper {
     }
 
     /// The next caller of a tunnel's socket, by its uid; `None` if none came for a while.
-    pub(super) async fn accept(&self, tunnel: &TunnelName) -> Result<Option<(u32, StdStream)>, String> {
-        match self.channel.call_for(&Request::Accept(tunnel.clone()), None, WATCH).await {
+    pub(super) async fn accept(&self, declared: &Tunnel) -> Result<Option<(u32, StdStream)>, String> {
+        let request = Request::Accept { tunnel: declared.name.clone(), identity: declared.identity.clone() };
+        match self.channel.call_for(&request, None, WATCH).await {
             Ok((Reply::Connection { uid }, descriptors)) => Ok(one(descriptors).map(|stream| (uid, stream))),
             Ok((Reply::Nothing, _)) | Err(ChannelError::Deadline { .. }) => Ok(None),
             Ok((other, _)) => Err(odd(&other)),

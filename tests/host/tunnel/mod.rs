@@ -1,5 +1,6 @@
 //! Tunnels between two hosts, each with an agent and a network of its own.
 
+mod callers;
 mod connections;
 mod services;
 mod slow;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use reverie_tests::mesh::{Mesh, TRUST_DOMAIN, name};
 use reverie_tests::programs::wait_until;
 
@@ -139,6 +141,27 @@ impl Pair {
         let mut command = Command::new(&wrapper[0]);
         command.args(&wrapper[1..]).arg(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         Running(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")))
+    }
+
+    /// The role `tunnel` of a host's agent.
+    pub(super) fn role(&self, host: usize) -> Pid {
+        let mut found = None;
+        wait_until("there is a role", 20, || {
+            found = self.find_role(host);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    fn find_role(&self, host: usize) -> Option<Pid> {
+        let keeper = self.mesh.host(host).agent.pid();
+        let is_it = |pid: &i32| {
+            let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let of_keeper = || read("status").lines().any(|line| line == format!("PPid:\t{keeper}"));
+            read("cmdline").ends_with("--role\0tunnel\0") && of_keeper()
+        };
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it).map(Pid::from_raw)
     }
 
     /// A metric of a host's.

@@ -228,19 +228,9 @@ fn reloads_touch_what_changed_and_the_role_comes_back_after_its_death_as_root() 
     pair.configure(1, &near(NEAR, ""));
     assert_eq!(ask(&mut pair.dial(1, 7000), "again").unwrap(), "again");
     // Kill -9.
-    let keeper = pair.mesh.host(1).agent.pid();
-    let role = || {
-        let all = std::fs::read_dir("/proc").unwrap().flatten();
-        let of = |pid: &str| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().ends_with(b"--role\0tunnel\0");
-        let parent = |pid: &str| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            status.lines().any(|line| line == format!("PPid:\t{keeper}"))
-        };
-        all.filter_map(|entry| entry.file_name().into_string().ok()).find(|pid| of(pid) && parent(pid))
-    };
-    let before = role().expect("a role");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(before.parse().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
-    wait_until("another one is there", 20, || role().is_some_and(|now| now != before));
+    let before = pair.role(1);
+    nix::sys::signal::kill(before, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("another one is there", 20, || pair.role(1) != before);
     wait_until("and works", 20, || ask(&mut pair.dial(1, 7000), "hello").is_ok());
     wait_until("the alarm is over", 10, || !alarms().contains("role tunnel"));
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::net::Side;
 use crate::config::Tunnel as Declared;
-use crate::id::{NodeId, TunnelName};
+use crate::id::{IdentityName, NodeId, TunnelName};
 use crate::moment::Moment;
 
 /// SHA-256 of a certificate.
@@ -29,8 +29,13 @@ pub enum Request {
         /// From [`Situation::trust`].
         number: u64,
     },
-    /// The next local connection to that tunnel's socket, attested and permitted; the wait is 25 s at most.
-    Accept(TunnelName),
+    /// The next local connection to a tunnel's socket, attested and permitted; the wait is 25 s at most.
+    Accept {
+        /// Which tunnel.
+        tunnel: TunnelName,
+        /// What the role shows for its callers: they have it, and the tunnel is still declared with it.
+        identity: IdentityName,
+    },
     /// A connection to the unix socket that the tunnel leads to.
     Connect(TunnelName),
     /// Signs a TLS 1.3 CertificateVerify (RFC 8446 §4.4.3): the keeper writes the 64 spaces and the context string itself.

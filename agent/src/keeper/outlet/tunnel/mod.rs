@@ -84,7 +84,7 @@ async fn answer(keeper: &Arc<Keeper>, request: Request) -> Answer<Reply> {
                 false => Reply::Failed("there is a newer one".to_owned()).into(),
             }
         }
-        Request::Accept(name) => callers::next(keeper, &name).await,
+        Request::Accept { tunnel, identity } => callers::next(keeper, &tunnel, &identity).await,
         Request::Connect(name) => services::connect(keeper, &name).await,
         Request::SignHandshake { tunnel, serial, side, transcript } => {
             keys::sign(keeper, &tunnel, &serial, side, &transcript).into()
