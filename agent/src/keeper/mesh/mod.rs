@@ -45,7 +45,7 @@ pub mod status;
 mod succession;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(in crate::keeper) mod tests;
 mod topology;
 mod trouble;
 mod trust;

@@ -38,7 +38,7 @@ use crate::ops::host::{Host, Scope};
 use crate::ops::policy::Policy;
 
 /// A host with a directory of its own, and no sockets.
-struct Agent {
+pub(in crate::keeper) struct Agent {
     keeper: Arc<Keeper>,
 }
 
@@ -63,7 +63,7 @@ impl Agent {
         Self::configured(directory, name, "").await
     }
 
-    async fn configured(directory: &Path, name: &str, more: &str) -> Self {
+    pub(in crate::keeper) async fn configured(directory: &Path, name: &str, more: &str) -> Self {
         let place = directory.display();
         let text = format!(
             "trust_domain = \"example.org\"\nnode_id = \"{}\"\n[paths]\nrun = \"{place}/run\"\nstate = \"{place}/state\"\n{more}",

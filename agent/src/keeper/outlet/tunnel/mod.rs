@@ -105,3 +105,6 @@ async fn answer(keeper: &Arc<Keeper>, request: Request) -> Answer<Reply> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
