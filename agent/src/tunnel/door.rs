@@ -214,6 +214,8 @@ impl Door {
 
     /// As the client: to the other host.
     async fn reach(self: &Arc<Self>, plain: Stream, current: Current, _place: Share<Who>) {
+        // Until it ends in order. TLS needs no such thing: it tells an end from a break itself.
+        plain.break_off();
         let Some(tls) = &current.tls else { return self.shed(&plain) };
         let Ok(far) = self.connect(&current.verifier.declared.connect).await else { return };
         let to = match &far {
@@ -236,7 +238,10 @@ impl Door {
         let Some(_place) = self.take_place(who, &current) else { return self.shed(&far) };
         drop(guest);
         match self.connect(&current.verifier.declared.connect).await {
-            Ok(plain) => self.carry(plain, far, secured, from, &current).await,
+            Ok(plain) => {
+                plain.break_off();
+                self.carry(plain, far, secured, from, &current).await;
+            }
             Err(()) => far.break_off(),
         }
     }
@@ -261,12 +266,9 @@ impl Door {
         }
         let relayed = established.closing.run_until_cancelled(relay::run(&plain, &far, secured, &self.open.bytes)).await;
         match relayed {
-            Some(Ok(())) => {}
+            Some(Ok(())) => plain.finish(),
             Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
-            None => {
-                plain.break_off();
-                far.break_off();
-            }
+            None => far.break_off(),
         }
     }
 

@@ -75,10 +75,19 @@ impl Stream {
         }
     }
 
-    /// What is closed now was not ended: TCP says so with a reset, a unix socket cannot.
+    /// What is closed from now on was not ended, also if this process is killed: TCP says so with a reset, a unix socket cannot.
     pub(super) fn break_off(&self) {
+        self.set_linger(Some(Duration::ZERO));
+    }
+
+    /// It was ended, both ways: what is under way still arrives.
+    pub(super) fn finish(&self) {
+        self.set_linger(None);
+    }
+
+    fn set_linger(&self, linger: Option<Duration>) {
         if let Self::Tcp(stream) = self {
-            let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+            let _ = sockopt::set_socket_linger(stream, linger);
         }
     }
 }

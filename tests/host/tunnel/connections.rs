@@ -79,6 +79,36 @@ fn what_was_broken_off_does_not_seem_to_have_ended_as_root() {
 }
 
 #[test]
+fn a_role_that_is_killed_does_not_seem_to_have_ended_a_connection_as_root() {
+    let pair = Pair::new(&near("tcp:127.0.0.1:7000", ""), &far("tcp:127.0.0.1:7001", ""));
+    let listener = pair.mesh.host(2).within(|| TcpListener::bind(("127.0.0.1", 7001))).unwrap();
+    for host in [1, 2] {
+        let mut caller = pair.dial(1, 7000);
+        let mut service = listener.accept().unwrap().0;
+        caller.write_all(b"hello").unwrap();
+        service.read_exact(&mut [0; 5]).unwrap();
+        service.write_all(b"hello").unwrap();
+        caller.read_exact(&mut [0; 5]).unwrap();
+        nix::sys::signal::kill(pair.role(host), nix::sys::signal::Signal::SIGKILL).unwrap();
+        for (what, stream) in [("caller", &mut caller), ("service", &mut service)] {
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let read = stream.read(&mut [0; 8]).map_err(|error| error.kind());
+            assert_eq!(read, Err(std::io::ErrorKind::ConnectionReset), "{what}, when the role of host {host} is killed");
+        }
+        // Another role takes over.
+        listener.set_nonblocking(true).unwrap();
+        wait_until("the service is reached again", 20, || {
+            let _caller = pair.dial(1, 7000);
+            std::thread::sleep(Duration::from_millis(300));
+            listener.accept().is_ok()
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        while listener.accept().is_ok() {}
+        listener.set_nonblocking(false).unwrap();
+    }
+}
+
+#[test]
 fn a_slow_reader_is_waited_for_and_costs_no_memory_as_root() {
     static SENT: AtomicU64 = AtomicU64::new(0);
     let pair = Pair::new(&near("tcp:127.0.0.1:7000", ""), &far("tcp:127.0.0.1:7001", ""));
