@@ -7,9 +7,9 @@ use std::time::Duration;
 use reverie_core::config::Tunnel;
 use reverie_core::id::TunnelName;
 use reverie_core::ipc::net::Side;
-use reverie_core::ipc::tunnel::{Reply, Request, Situation, Trust};
+use reverie_core::ipc::tunnel::{MAX_TRUST, Reply, Request, Situation, Trust};
 
-use crate::ops::channel::{Channel, ChannelError};
+use crate::ops::channel::{Channel, ChannelError, detach};
 
 /// Calls on their way at once.
 const AT_ONCE: usize = 4096;
@@ -54,8 +54,11 @@ impl Keeper {
 
     /// The trust of that number; `None` if there is another by now.
     pub(super) async fn trust(&self, number: u64) -> Result<Option<Trust>, ChannelError> {
-        match self.channel.call(&Request::Trust { number }, None, DEADLINE).await {
-            Ok(Reply::Trust(trust)) => Ok(Some(*trust)),
+        match self.channel.call_for(&Request::Trust { number }, None, DEADLINE).await {
+            Ok((Reply::Trust, descriptors)) => match descriptors.first() {
+                Some(attached) => Ok(Some(detach(attached, MAX_TRUST)?)),
+                None => Ok(None),
+            },
             // What is open goes on by what was trusted before, until the keeper has time.
             Ok(_) | Err(ChannelError::Deadline { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -8,12 +8,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::sealed;
 
 /// The most descriptors one message may carry.
 pub const MAX_DESCRIPTORS: usize = 4;
@@ -27,7 +28,6 @@ const CONTROL_SPACE: usize = rustix::cmsg_space!(ScmRights(253));
 
 const INLINE: u8 = 0;
 const IN_MEMFD: u8 = 1;
-const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
 /// A message as it was received.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     if bytes.len() <= MAX_INLINE {
         return send_datagram(socket.as_fd(), INLINE, bytes, descriptors);
     }
-    let memfd = fill_memfd(bytes)?;
+    let memfd = sealed::seal(bytes)?;
     let mut all = Vec::with_capacity(1 + descriptors.len());
     all.push(memfd.as_fd());
     all.extend_from_slice(descriptors);
@@ -82,19 +82,6 @@ fn send_datagram(socket: BorrowedFd<'_>, kind: u8, bytes: &[u8], descriptors: &[
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn fill_memfd(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memfd = match rustix::fs::memfd_create(c"reverie-message", flags | MemfdFlags::NOEXEC_SEAL) {
-        // Linux before 6.3 does not know NOEXEC_SEAL.
-        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(c"reverie-message", flags)?,
-        other => other?,
-    };
-    let mut file = std::fs::File::from(memfd);
-    io::Write::write_all(&mut file, bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SEALS)?;
-    Ok(file.into())
 }
 
 /// Receives messages; keeps the buffer between them.
@@ -156,35 +143,13 @@ fn open_datagram(datagram: &[u8], flags: ReturnFlags, mut descriptors: Vec<Owned
     let bytes = match datagram.split_first() {
         Some((&INLINE, rest)) if rest.len() <= limit => Zeroizing::new(rest.to_vec()),
         Some((&INLINE, _)) => return refuse("a message was longer than the limit"),
-        Some((&IN_MEMFD, [])) if !descriptors.is_empty() => read_memfd(&descriptors.remove(0), limit)?,
+        Some((&IN_MEMFD, [])) if !descriptors.is_empty() => sealed::read(descriptors.remove(0), limit)?,
         _ => return refuse("a datagram was not a message"),
     };
     if descriptors.len() > MAX_DESCRIPTORS {
         return refuse("a message came with too many descriptors");
     }
     Ok(Message { bytes, descriptors })
-}
-
-fn read_memfd(memfd: &OwnedFd, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let refuse = |reason| io::Error::new(io::ErrorKind::InvalidData, reason);
-    // Only a memfd has seals; without them its content could still change under the reader.
-    let seals = rustix::fs::fcntl_get_seals(memfd).map_err(|_| refuse("a long message did not come in a memfd"))?;
-    if !seals.contains(SEALS) {
-        return Err(refuse("a long message came in a memfd that is not sealed"));
-    }
-    let size = rustix::fs::fstat(memfd)?.st_size;
-    let size = usize::try_from(size).ok().filter(|size| *size <= limit).ok_or(refuse("a message was longer than the limit"))?;
-    let mut bytes = Zeroizing::new(vec![0; size]);
-    let mut filled = 0;
-    while filled < size {
-        match rustix::io::pread(memfd, &mut bytes[filled..], filled as u64) {
-            Ok(0) => return Err(refuse("a memfd ended before its size")),
-            Ok(read) => filled += read,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::sealed::SEALS;
+use rustix::fs::MemfdFlags;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 

@@ -13,6 +13,10 @@ use crate::config::Tunnel as Declared;
 use crate::id::{IdentityName, NodeId, TunnelName};
 use crate::moment::Moment;
 
+/// The longest [`Trust`], in bytes: some four million revoked serials. In the role's memory it takes several times that, and twice
+/// when another one comes.
+pub const MAX_TRUST: usize = 64 << 20;
+
 /// SHA-256 of a certificate.
 pub type Fingerprint = [u8; 32];
 
@@ -69,8 +73,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Watch`]; `None` if nothing changed in time.
     Situation(Option<Box<Situation>>),
-    /// To [`Request::Trust`].
-    Trust(Box<Trust>),
+    /// To [`Request::Trust`]; the [`Trust`] is beside this, since it may be long.
+    Trust,
     /// A connection, beside this; `uid` is whose it is where it was accepted.
     Connection {
         /// The caller's.

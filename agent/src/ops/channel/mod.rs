@@ -7,6 +7,7 @@
 //! The messages are `reverie_core::ipc`; a further role brings its own pair of types.
 
 mod answering;
+mod attached;
 mod client;
 mod server;
 mod spawn;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use reverie_core::ipc::ProtocolError;
 
 pub use answering::{Answer, Answering};
+pub use attached::{attach, detach};
 pub use client::Channel;
 pub use server::{Incoming, Replies, Server};
 pub use spawn::{connect_role, spawn_role, stdin_channel};

@@ -10,7 +10,7 @@ mod situation;
 mod trust;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
@@ -77,13 +77,7 @@ async fn answer(keeper: &Arc<Keeper>, request: Request) -> Answer<Reply> {
                 Err(_) => Reply::Situation(None).into(),
             }
         }
-        Request::Trust { number } => {
-            let known = keeper.tunnels.trust.lock().unwrap_or_else(PoisonError::into_inner);
-            match known.number == number {
-                true => Reply::Trust(Box::new((*known.trust).clone())).into(),
-                false => Reply::Failed("there is a newer one".to_owned()).into(),
-            }
-        }
+        Request::Trust { number } => trust::tell(keeper, number).await,
         Request::Accept { tunnel, identity } => callers::next(keeper, &tunnel, &identity).await,
         Request::Connect(name) => services::connect(keeper, &name).await,
         Request::SignHandshake { tunnel, serial, side, transcript } => {

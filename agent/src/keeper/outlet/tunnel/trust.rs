@@ -4,15 +4,23 @@
 //! pays for the longest of them every time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use reverie_core::id::NodeId;
-use reverie_core::ipc::tunnel::{Fingerprint, Issuer, Trust};
+use reverie_core::ipc::tunnel::{Fingerprint, Issuer, MAX_TRUST, Reply, Trust};
 use reverie_core::moment::Moment;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use crate::keeper::Keeper;
 use crate::keeper::identity::issuers::{Issuers, StoredIssuer};
+use crate::ops::channel::{Answer, attach};
+
+/// Of the alarm when the role cannot be told.
+const SUBJECT: &str = "trust of tunnels";
+/// Before it hears so; within its deadline.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The trust in force, and what it was made from.
 #[derive(Debug, Default)]
@@ -39,6 +47,30 @@ impl Numbered {
     pub(super) fn is_revoked(&self, issuer: &str, serial: &str) -> bool {
         let (Some(issuer), Some(serial)) = (raw(issuer), bytes(serial)) else { return true };
         self.trust.issuers.get(&issuer).is_some_and(|issuer| issuer.revoked.contains(&canonical(&serial)))
+    }
+}
+
+/// The trust of that number, for the role.
+pub(super) async fn tell(keeper: &Keeper, number: u64) -> Answer<Reply> {
+    let trust = {
+        let known = keeper.tunnels.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.number == number).then(|| Arc::clone(&known.trust))
+    };
+    let Some(trust) = trust else { return Reply::Failed("there is a newer one".to_owned()).into() };
+    // Megabytes, with long lists.
+    match tokio::task::spawn_blocking(move || attach(&*trust, MAX_TRUST)).await {
+        Ok(Ok(attached)) => {
+            keeper.alarms.clear(SUBJECT);
+            Answer::with(Reply::Trust, attached)
+        }
+        Ok(Err(error)) => {
+            let why = format!("tunnels go on by what was trusted before, since they cannot be told what is now: {error}");
+            keeper.alarms.raise(SUBJECT, why.clone());
+            // Or it asks again at once.
+            tokio::time::sleep(PAUSE).await;
+            Reply::Failed(why).into()
+        }
+        Err(_) => Reply::Failed("the agent is stopping".to_owned()).into(),
     }
 }
 
