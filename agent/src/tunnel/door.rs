@@ -1,10 +1,11 @@
 //! One tunnel: where its connections come from, and what becomes of each. Accepting is cheap, counted, and waits for nobody.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reverie_core::config::{Accept, Connect};
+use reverie_core::config::{self, Accept, Connect};
 use reverie_core::ipc::tunnel::{Refusal, Request, Tunnel, TunnelState};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -264,11 +265,17 @@ impl Door {
             self.open.refuse(Refusal::Peer);
             return self.tell_refused(refused, address);
         }
-        let relayed = established.closing.run_until_cancelled(relay::run(&plain, &far, secured, &self.open.bytes)).await;
+        let relayed = tokio::select! {
+            relayed = relay::run(&plain, &far, secured, &self.open.bytes) => relayed,
+            () = established.closing.cancelled() => return far.break_off(),
+            () = age(&verifier.declared) => {
+                self.open.outlived.fetch_add(1, Ordering::Relaxed);
+                return far.break_off();
+            }
+        };
         match relayed {
-            Some(Ok(())) => plain.finish(),
-            Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
-            None => far.break_off(),
+            Ok(()) => plain.finish(),
+            Err(error) => tracing::debug!(%error, "a connection broke off"),
         }
     }
 
@@ -350,6 +357,17 @@ impl Door {
     /// Its listener and its connections end.
     pub(super) fn close(&self) {
         self.closed.cancel();
+    }
+}
+
+/// Until a connection that begins now is too old.
+async fn age(declared: &config::Tunnel) {
+    let mut random = [0; 2];
+    // Without randomness, all at the end.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    match declared.lifetime(u16::from_ne_bytes(random)) {
+        Some(lifetime) => tokio::time::sleep(lifetime).await,
+        None => std::future::pending().await,
     }
 }
 

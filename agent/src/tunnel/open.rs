@@ -18,6 +18,7 @@ pub(super) struct Open {
     next: AtomicU64,
     accepted: AtomicU64,
     withdrawn: AtomicU64,
+    pub(super) outlived: AtomicU64,
     refused: Mutex<BTreeMap<Refusal, u64>>,
     pub(super) bytes: Bytes,
 }
@@ -76,6 +77,7 @@ impl Open {
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             withdrawn: self.withdrawn.load(Ordering::Relaxed),
+            outlived: self.outlived.load(Ordering::Relaxed),
             sent: self.bytes.sent.load(Ordering::Relaxed),
             received: self.bytes.received.load(Ordering::Relaxed),
         }

@@ -109,6 +109,23 @@ fn a_role_that_is_killed_does_not_seem_to_have_ended_a_connection_as_root() {
 }
 
 #[test]
+fn a_connection_that_is_too_old_is_broken_off_and_another_goes_on_as_root() {
+    let pair = Pair::new(&near("tcp:127.0.0.1:7000", ""), &far("tcp:127.0.0.1:7001", "max_connection_seconds = 10\n"));
+    pair.serve(7001, echo);
+    let aged = || pair.metric(2, "reverie_tunnel_withdrawn_total{tunnel=\"t\",reason=\"age\"}");
+    let (mut old, begun) = (pair.dial(1, 7000), Instant::now());
+    assert_eq!(ask(&mut old, "hello").unwrap(), "hello");
+    std::thread::sleep(Duration::from_secs(5));
+    let mut young = pair.dial(1, 7000);
+    assert_eq!(ask(&mut young, "hello").unwrap(), "hello");
+    let error = old.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    assert!((8.5..12.0).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
+    assert_eq!(ask(&mut young, "still").unwrap(), "still");
+    wait_until("it is counted", 10, || aged() > 0.0);
+}
+
+#[test]
 fn a_slow_reader_is_waited_for_and_costs_no_memory_as_root() {
     static SENT: AtomicU64 = AtomicU64::new(0);
     let pair = Pair::new(&near("tcp:127.0.0.1:7000", ""), &far("tcp:127.0.0.1:7001", ""));

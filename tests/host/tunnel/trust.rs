@@ -118,7 +118,7 @@ fn a_revoked_peer_loses_its_open_connections_and_gets_no_new_ones_as_root() {
     assert_eq!(ask(&mut open, "hello").unwrap(), "hello");
     pair.mesh.host(1).agent.admin_post("/api/admin/revoke", &json!({ "identity": "app" })).ok();
     assert!(matches!(open.read(&mut [0; 1]), Ok(0) | Err(_)), "the other host closes it once it hears of it");
-    wait_until("that is counted", 10, || pair.metric(2, "reverie_tunnel_withdrawn_total{tunnel=\"t\"}") == 1.0);
+    wait_until("that is counted", 10, || pair.metric(2, "reverie_tunnel_withdrawn_total{tunnel=\"t\",reason=\"peer\"}") == 1.0);
     // The identity has another certificate by now.
     wait_until("which is let in", 20, || ask(&mut pair.dial(1, 7000), "hello").is_ok());
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -18,6 +19,8 @@ pub const MAX_TUNNELS: usize = 256;
 const MAX_PEERS: usize = 256;
 /// Of each limit.
 const MAX_CONNECTIONS: u32 = 500_000;
+/// A year.
+const MAX_SECONDS: u32 = 31_536_000;
 
 /// A `[[tunnel]]` as it is written.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -50,6 +53,9 @@ pub(super) struct RawTunnel {
     /// Of them, for one local user or one address on the network. Default: all.
     #[schemars(with = "Option<u32>")]
     pub(super) max_connections_each: Option<Spanned<u32>>,
+    /// A connection is closed when it is so old, or up to a tenth younger. Default: never.
+    #[schemars(with = "Option<u32>")]
+    pub(super) max_connection_seconds: Option<Spanned<u32>>,
 }
 
 /// A declared tunnel.
@@ -73,6 +79,8 @@ pub struct Tunnel {
     pub max_connections: u32,
     /// Of them, for one local user or one address.
     pub max_connections_each: u32,
+    /// Age at which a connection is closed.
+    pub max_connection_seconds: Option<u32>,
     /// `file:line:column` of its name, for messages.
     pub declared_at: String,
 }
@@ -86,6 +94,12 @@ impl Tunnel {
     /// True if that SPIFFE ID may be at the other end.
     pub fn admits(&self, id: &SpiffeId) -> bool {
         self.peers.iter().any(|pattern| pattern.admits(id))
+    }
+
+    /// How long a connection may last; up to a tenth less, by `random`, so that many do not end together.
+    pub fn lifetime(&self, random: u16) -> Option<Duration> {
+        let most = Duration::from_secs(self.max_connection_seconds?.into());
+        Some(most - most / 10 * u32::from(random) / u32::from(u16::MAX))
     }
 
     /// What everyone should know of its plain end, if it is open to more than attested callers.
@@ -307,20 +321,22 @@ pub(super) fn check(
             }
         }
     }
-    let limit = |given: &Option<Spanned<u32>>, default: u32| match given {
-        None => Ok(default),
-        Some(limit) if (1..=MAX_CONNECTIONS).contains(limit.get_ref()) => Ok(*limit.get_ref()),
-        Some(limit) => Err(source.error(limit, format!("it must be from 1 to {MAX_CONNECTIONS}"))),
+    let limit = |given: &Option<Spanned<u32>>, most: u32| match given {
+        None => Ok(None),
+        Some(limit) if (1..=most).contains(limit.get_ref()) => Ok(Some(*limit.get_ref())),
+        Some(limit) => Err(source.error(limit, format!("it must be from 1 to {most}"))),
     };
-    let max_connections = limit(&raw.max_connections, 16_384)?;
+    let max_connections = limit(&raw.max_connections, MAX_CONNECTIONS)?.unwrap_or(16_384);
+    let each = limit(&raw.max_connections_each, MAX_CONNECTIONS)?.unwrap_or(max_connections);
     Ok(Tunnel {
         accept,
         connect: raw.connect.into_inner(),
         peers: raw.peers.into_inner(),
         key_exchange: raw.key_exchange,
         network_is_the_service: raw.network_is_the_service,
-        max_connections_each: limit(&raw.max_connections_each, max_connections)?.min(max_connections),
         max_connections,
+        max_connections_each: each.min(max_connections),
+        max_connection_seconds: limit(&raw.max_connection_seconds, MAX_SECONDS)?,
         identity: raw.identity.into_inner(),
         name: raw.name.into_inner(),
         declared_at,
@@ -375,6 +391,8 @@ mod tests {
                 "is not in this host's trust domain",
             ),
             (format!("connect = \"tls:a:1\"\nmax_connections = 0\n{peers}"), "it must be from 1 to"),
+            (format!("connect = \"tls:a:1\"\nmax_connection_seconds = 0\n{peers}"), "it must be from 1 to 31536000"),
+            (format!("connect = \"tls:a:1\"\nmax_connection_seconds = 31536001\n{peers}"), "it must be from 1 to 31536000"),
             (format!("connect = \"tls:a:1\"\npassword = \"x\"\n{peers}"), "unknown field `password`"),
         ] {
             let error = config(&tunnel).unwrap_err().to_string();
@@ -389,6 +407,18 @@ mod tests {
             + peers;
         let error = parse(Source { file: "t", text: &unknown }, &[]).unwrap_err().to_string();
         assert!(error.contains("names the identity \"web\", which is not declared"), "{error}");
+    }
+
+    #[test]
+    fn connections_end_by_their_age_if_they_are_to_and_not_all_at_once() {
+        let rest = "connect = \"tls:a:1\"\npeers = [\"spiffe://example.org/*\"]\n";
+        assert_eq!(config(rest).unwrap().tunnels[0].lifetime(7), None);
+        let ends = config(&format!("{rest}max_connection_seconds = 1000\n")).unwrap();
+        let lifetime = |random| ends.tunnels[0].lifetime(random).unwrap().as_secs_f64();
+        assert_eq!((lifetime(0), lifetime(u16::MAX)), (1000.0, 900.0));
+        assert!((949.0..951.0).contains(&lifetime(u16::MAX / 2)));
+        let longest = config(&format!("{rest}max_connection_seconds = {MAX_SECONDS}\n")).unwrap();
+        assert!(longest.tunnels[0].lifetime(u16::MAX).unwrap() < Duration::from_secs(MAX_SECONDS.into()));
     }
 
     fn id(path: &str) -> SpiffeId {

@@ -158,6 +158,8 @@ pub struct TunnelState {
     pub refused: BTreeMap<Refusal, u64>,
     /// Connections that were closed since their peer is not trusted or permitted any more.
     pub withdrawn: u64,
+    /// Connections that were closed for their age.
+    pub outlived: u64,
     /// Bytes of the service's protocol, from here to the other host.
     pub sent: u64,
     /// The other way.

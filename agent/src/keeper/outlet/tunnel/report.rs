@@ -80,7 +80,16 @@ fn show(name: &TunnelName, now: &TunnelState, before: &TunnelState) {
     ::metrics::gauge!("reverie_tunnel_connections", "tunnel" => name.clone()).set(f64::from(now.open));
     let counters = [
         (::metrics::counter!("reverie_tunnel_connections_total", "tunnel" => name.clone()), now.accepted, before.accepted),
-        (::metrics::counter!("reverie_tunnel_withdrawn_total", "tunnel" => name.clone()), now.withdrawn, before.withdrawn),
+        (
+            ::metrics::counter!("reverie_tunnel_withdrawn_total", "tunnel" => name.clone(), "reason" => "peer"),
+            now.withdrawn,
+            before.withdrawn,
+        ),
+        (
+            ::metrics::counter!("reverie_tunnel_withdrawn_total", "tunnel" => name.clone(), "reason" => "age"),
+            now.outlived,
+            before.outlived,
+        ),
         (
             ::metrics::counter!("reverie_tunnel_bytes_total", "tunnel" => name.clone(), "direction" => "sent"),
             now.sent,
