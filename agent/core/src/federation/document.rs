@@ -55,7 +55,7 @@ pub fn own_document(keys: &BundleKeys) -> Value {
 #[error("it is no SPIFFE bundle: {0}")]
 pub struct InvalidBundle(String);
 
-/// The bundle of another trust domain, read; certificates and keys in it are looked at where they are used.
+/// The bundle of another trust domain, read: what its certificates and keys are worth, the shell looks at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ForeignBundle {
     /// Roots, DER.

@@ -4,21 +4,21 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use reverie_core::audit::{Actor, Event, Kind, Outcome, Subject};
-use reverie_core::federation::{ForeignBundle, next_fetch};
+use reverie_core::federation::next_fetch;
 use reverie_core::id::TrustDomain;
 use reverie_core::ipc::net::Reply;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Stored, alarm_of};
+use super::{Stored, alarm_of, document};
 use crate::keeper::state::{Change, Table, Write};
 use crate::keeper::{Keeper, clock, row};
 
 /// Takes a bundle, or counts a failure; says when to fetch again.
 pub async fn fetched(keeper: &Keeper, domain: &TrustDomain, outcome: Result<Vec<u8>, String>) -> Reply {
+    let _turn = keeper.federations.turn.lock().await;
+    // Asked in the turn: it may have been withdrawn while this waited.
     if !keeper.policy().config.federation.iter().any(|federation| federation.trust_domain == *domain) {
         return Reply::Refused { status: 404, message: format!("{domain} is not declared as a federation any more") };
     }
-    let _turn = keeper.federations.turn.lock().await;
     let taken = match outcome {
         Ok(document) => take(keeper, domain, document).await,
         Err(why) => Err(why.chars().filter(|c| !c.is_control()).take(500).collect()),
@@ -59,13 +59,10 @@ fn count(keeper: &Keeper, domain: &TrustDomain, failed: bool) -> u32 {
 }
 
 async fn take(keeper: &Keeper, domain: &TrustDomain, document: Vec<u8>) -> Result<Option<Duration>, String> {
-    let bundle = ForeignBundle::read(&document).map_err(|error| error.to_string())?;
-    for root in &bundle.roots {
-        let read = X509Certificate::from_der(root).map_err(|error| format!("a root of its bundle cannot be read: {error}"))?;
-        if !read.1.is_ca() {
-            return Err("a certificate in its bundle is none of an authority".to_owned());
-        }
-    }
+    let whose = domain.clone();
+    // Thousands of keys are looked at: not on the threads that serve.
+    let reading = tokio::task::spawn_blocking(move || document::read(&whose, &document).map(|bundle| (document, bundle)));
+    let (document, bundle) = reading.await.map_err(|error| error.to_string())??;
     let known = keeper.federations.bundles().get(domain).cloned();
     if known.as_ref().is_some_and(|known| !bundle.may_replace(known)) {
         return Err("it is older than the one before (spiffe_sequence)".to_owned());

@@ -1,9 +1,12 @@
 //! Other trust domains: the bundles by which their members are believed, kept over a restart, and what net needs to fetch them
 //! anew. Each vouches for its own trust domain alone; none is ever merged into another (SPIFFE Federation §4.2).
 
+mod document;
 mod fetched;
 mod own;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -83,4 +86,9 @@ impl Federations {
 /// Subject of the alarms of a trust domain.
 fn alarm_of(domain: &TrustDomain) -> String {
     format!("federation {domain}")
+}
+
+/// The same of its `bundle_file`: what is fetched mends no file.
+fn file_alarm_of(domain: &TrustDomain) -> String {
+    format!("federation {domain} bundle_file")
 }

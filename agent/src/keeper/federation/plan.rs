@@ -10,7 +10,7 @@ use reverie_core::id::{SpiffeId, TrustDomain};
 use reverie_core::ipc::net::{BundleEndpoint, FederationEndpoints, Reply, Verification};
 use sha2::{Digest, Sha256};
 
-use super::{Bundles, Federations, alarm_of};
+use super::{Bundles, Federations, alarm_of, document, file_alarm_of};
 use crate::keeper::Keeper;
 use crate::keeper::state::{Change, Table, Write};
 use crate::ops::named_file;
@@ -23,6 +23,8 @@ const MAX_AUTHORITIES: u64 = 1 << 20;
 const MAX_ENDPOINTS: usize = 6 << 20;
 /// How long net waits for a change, at most.
 const WATCH: Duration = Duration::from_secs(25);
+/// Until files that could not be used are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Follows the configuration and the trusted roots. Never ends.
 pub async fn follow(keeper: Arc<Keeper>) {
@@ -35,17 +37,32 @@ pub async fn follow(keeper: Arc<Keeper>) {
         // What is fetched meanwhile must be neither overwritten nor forgotten.
         let turn = keeper.federations.turn.lock().await;
         // Files are read: not on the threads that serve.
-        match tokio::task::spawn_blocking(move || settle(&own)).await {
-            Ok(forgotten) => forget(&keeper, forgotten).await,
-            Err(error) => tracing::error!(%error, "the bundles of other trust domains are not followed now"),
-        }
+        let look_again = match tokio::task::spawn_blocking(move || settle(&own)).await {
+            Ok(Settled { forgotten, look_again }) => {
+                forget(&keeper, forgotten).await;
+                look_again
+            }
+            Err(error) => {
+                tracing::error!(%error, "the bundles of other trust domains are not followed now");
+                true
+            }
+        };
         drop(turn);
         tokio::select! {
             changed = policies.changed() => if changed.is_err() { return },
             changed = issuers.changed() => if changed.is_err() { return },
             changed = bundles.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LOOK_AGAIN), if look_again => {}
         }
     }
+}
+
+/// What is left to do once the configuration was followed.
+pub(super) struct Settled {
+    /// Whose stored bundle is to go.
+    forgotten: Vec<TrustDomain>,
+    /// A file could not be used: it may be mended without a word to us.
+    pub(super) look_again: bool,
 }
 
 /// Who is not declared any more is not believed by an old word if it is declared again.
@@ -60,17 +77,22 @@ async fn forget(keeper: &Keeper, domains: Vec<TrustDomain>) {
     }
 }
 
-/// Gives back whose stored bundle is to go.
-fn settle(keeper: &Keeper) -> Vec<TrustDomain> {
+/// Follows the configuration, the files that it names and what is known.
+pub(super) fn settle(keeper: &Keeper) -> Settled {
     let policy = keeper.policy();
     let (config, known) = (&policy.config, &keeper.federations);
-    let declared: Vec<String> = config.federation.iter().map(|federation| alarm_of(&federation.trust_domain)).collect();
+    let domains = || config.federation.iter().map(|federation| &federation.trust_domain);
+    let declared: Vec<String> = domains().map(alarm_of).chain(domains().map(file_alarm_of)).collect();
     keeper.alarms.clear_except("federation ", &declared);
-    let bundles: Bundles = config
-        .federation
-        .iter()
-        .filter_map(|federation| Some((federation.trust_domain.clone(), Arc::new(known_bundle(keeper, federation)?))))
-        .collect();
+    let is_declared = |domain: &TrustDomain| domains().any(|declared| declared == domain);
+    known.seeds.lock().unwrap_or_else(PoisonError::into_inner).retain(|domain, _| is_declared(domain));
+    let mut look_again = false;
+    let mut bundles = Bundles::new();
+    for federation in &config.federation {
+        let (bundle, file_is_well) = known_bundle(keeper, federation);
+        look_again |= !file_is_well;
+        bundles.extend(bundle.map(|bundle| (federation.trust_domain.clone(), Arc::new(bundle))));
+    }
     known.bundles.send_if_modified(|current| {
         let changed = **current != bundles;
         if changed {
@@ -78,9 +100,10 @@ fn settle(keeper: &Keeper) -> Vec<TrustDomain> {
         }
         changed
     });
-    let endpoints: Vec<BundleEndpoint> =
+    let found: Vec<BundleEndpoint> =
         config.federation.iter().filter_map(|federation| endpoint(keeper, federation, &bundles)).collect();
-    let endpoints = within_one_message(keeper, endpoints);
+    let endpoints = within_one_message(keeper, found);
+    look_again |= endpoints.len() < config.federation.len();
     known.endpoints.send_if_modified(|current| {
         let changed = current.endpoints != endpoints;
         if changed {
@@ -89,10 +112,9 @@ fn settle(keeper: &Keeper) -> Vec<TrustDomain> {
         changed
     });
     let mut stored = known.stored.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_declared = |domain: &TrustDomain| config.federation.iter().any(|federation| federation.trust_domain == *domain);
     let forgotten: Vec<TrustDomain> = stored.keys().filter(|domain| !is_declared(domain)).cloned().collect();
     forgotten.iter().for_each(|domain| drop(stored.remove(domain)));
-    forgotten
+    Settled { forgotten, look_again }
 }
 
 /// What is beyond what one message to net holds is not fetched, and said.
@@ -117,30 +139,51 @@ fn within_one_message(keeper: &Keeper, endpoints: Vec<BundleEndpoint>) -> Vec<Bu
     endpoints.into_iter().filter(fits).collect()
 }
 
-/// What was fetched last, else what the operator gave.
-fn known_bundle(keeper: &Keeper, federation: &Federation) -> Option<ForeignBundle> {
+/// What was fetched last, else what the operator gave; and whether that file, if there is one, can be used.
+fn known_bundle(keeper: &Keeper, federation: &Federation) -> (Option<ForeignBundle>, bool) {
+    let domain = &federation.trust_domain;
     let given = federation.bundle_file.as_ref().map(|path| {
         let text = named_file::read(path, MAX_DOCUMENT as u64)?;
-        let bundle = ForeignBundle::read(text.as_bytes()).map_err(|error| format!("{path}: {error}"))?;
-        Ok::<_, String>((Sha256::digest(&text).into(), bundle))
+        let bundle = document::read(domain, text.as_bytes()).map_err(|why| format!("{path}: {why}"))?;
+        Ok::<([u8; 32], _), String>((Sha256::digest(&text).into(), bundle))
     });
-    let seed = given.as_ref().and_then(|given| given.as_ref().ok()).map(|(seed, _)| *seed);
-    keeper.federations.seeds.lock().unwrap_or_else(PoisonError::into_inner).insert(federation.trust_domain.clone(), seed);
+    let mut seeds = keeper.federations.seeds.lock().unwrap_or_else(PoisonError::into_inner);
     let mut stored = keeper.federations.stored.lock().unwrap_or_else(PoisonError::into_inner);
-    // A file that is another one than what was fetched began with is the operator's word against it.
-    if stored.get(&federation.trust_domain).is_some_and(|known| seed.is_some() && known.seed != seed) {
-        stored.remove(&federation.trust_domain);
+    match &given {
+        Some(Ok((seed, _))) => {
+            seeds.insert(domain.clone(), Some(*seed));
+            // A file that is another one than what was fetched began with is the operator's word against it.
+            if stored.get(domain).is_some_and(|known| known.seed != Some(*seed)) {
+                stored.remove(domain);
+            }
+        }
+        // It is the same file as before for as long as nobody can say otherwise.
+        Some(Err(_)) => drop(seeds.entry(domain.clone()).or_insert_with(|| stored.get(domain).and_then(|known| known.seed))),
+        None => drop(seeds.insert(domain.clone(), None)),
     }
-    if let Some(bundle) = stored.get(&federation.trust_domain).and_then(|stored| ForeignBundle::read(&stored.document).ok()) {
-        return Some(bundle);
-    }
-    drop(stored);
-    let path = federation.bundle_file.as_ref()?;
-    match given? {
-        Ok((_, bundle)) => Some(bundle),
+    let fetched = stored.get(domain).and_then(|stored| match document::read(domain, &stored.document) {
+        Ok(bundle) => Some(bundle),
         Err(why) => {
-            keeper.alarms.raise(alarm_of(&federation.trust_domain), format!("its `bundle_file` {path} cannot be used: {why}"));
+            keeper.alarms.raise(alarm_of(domain), format!("its bundle, as it is stored, is not believed: {why}"));
             None
+        }
+    });
+    drop((seeds, stored));
+    match given {
+        Some(Err(why)) => {
+            let stands = match fetched {
+                Some(_) => {
+                    "what was fetched before is still believed; mend the file, or remove the [[federation]] to believe them no more"
+                }
+                None => "its members are not believed until one is fetched; mend the file",
+            };
+            let message = format!("its `bundle_file` cannot be used, and {stands} (it is looked at again every minute): {why}");
+            keeper.alarms.raise(file_alarm_of(domain), message);
+            (fetched, false)
+        }
+        given => {
+            keeper.alarms.clear(&file_alarm_of(domain));
+            (fetched.or(given.and_then(Result::ok).map(|(_, bundle)| bundle)), true)
         }
     }
 }

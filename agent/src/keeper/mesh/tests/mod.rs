@@ -63,6 +63,7 @@ impl Agent {
         Self::configured(directory, name, "").await
     }
 
+    /// With more in its configuration.
     pub(in crate::keeper) async fn configured(directory: &Path, name: &str, more: &str) -> Self {
         let place = directory.display();
         let text = format!(
