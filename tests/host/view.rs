@@ -1,8 +1,9 @@
 //! The file view: real readers, of several users, over a real FUSE mount. Needs root.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reverie_tests::agent::Agent;
@@ -222,19 +223,72 @@ fn kill(pid: i32) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
 }
 
+/// Opens the file of the first line, and reads it from its beginning for each: its size, or which error.
+const HOLDS: &str = "import errno, os, sys\n\
+    held = None\n\
+    for line in sys.stdin:\n\
+    \x20   try:\n\
+    \x20       if held is None: held = os.open(line.strip(), os.O_RDONLY)\n\
+    \x20       said = len(os.pread(held, 1 << 20, 0))\n\
+    \x20   except OSError as error: said = errno.errorcode[error.errno]\n\
+    \x20   print(said, end='\\0', flush=True)\n";
+
+/// What a reader says of a path, within 10 s.
+fn says_soon(mut reader: Reader, path: String, meanwhile: impl FnOnce()) -> String {
+    let (said, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(reader.read(&path)));
+    meanwhile();
+    heard.recv_timeout(Duration::from_secs(10)).expect("it hangs")
+}
+
+const GONE: [&str; 2] = ["ENOTCONN", "ECONNABORTED"];
+
 #[test]
 fn a_view_that_is_killed_is_there_again_and_what_it_leaves_hangs_nobody_as_root() {
     let agent = agent();
-    let path = view(&agent, "certs");
-    let mut held = std::fs::File::open(view(&agent, "certs")).ok();
+    let (path, key) = (view(&agent, "certs"), shown(&agent, "certs/self/tls.key"));
+    let mut holding = Reader::running(ALICE, HOLDS);
+    assert!(holding.read(&key).parse::<usize>().unwrap() > 100);
     let before = serving(&agent).unwrap();
     kill(before);
+    let said = says_soon(holding, key.clone(), || {});
+    assert!(GONE.contains(&said.as_str()), "of an open file: {said}");
     wait_until("another serves", 20, || serving(&agent).is_some_and(|now| now != before) && path.is_dir());
     assert_eq!(mounts(&agent), 1, "the dead one is detached");
     assert_eq!(list(&agent, ALICE, "certs"), ["alice", "self"]);
-    // Of the old mount only errors come, at once.
-    let mut left = String::new();
-    assert!(held.take().is_none_or(|mut file| file.read_to_string(&mut left).is_err()));
+
+    // One that waits for a view that has stopped is released when that is killed.
+    let before = serving(&agent).unwrap();
+    let stopped = nix::unistd::Pid::from_raw(before);
+    nix::sys::signal::kill(stopped, Signal::SIGSTOP).unwrap();
+    let mut waiting = Reader::running(BOB, HOLDS);
+    assert_eq!(waiting.read("/nothing"), "ENOENT", "it has begun");
+    let (pid, opens) = (waiting.0.id(), format!("{} ", nix::libc::SYS_openat));
+    let said = says_soon(waiting, shown(&agent, "certs/bob/tls.key"), || {
+        let waits = || std::fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| call.starts_with(&opens));
+        wait_until("it waits for the view", 10, waits);
+        kill(before);
+    });
+    assert!(GONE.contains(&said.as_str()), "of one that waited: {said}");
+    wait_until("another serves", 20, || serving(&agent).is_some_and(|now| now != before) && path.is_dir());
+}
+
+#[test]
+fn a_view_that_is_unmounted_under_an_open_file_is_there_again_and_told_of_as_root() {
+    let mut agent = agent();
+    let key = shown(&agent, "certs/self/tls.key");
+    let mut holding = Reader::running(ALICE, HOLDS);
+    holding.read(&key);
+    reverie_tests::programs::run("umount", &["--lazy", &shown(&agent, "")]);
+    assert_eq!(mounts(&agent), 0);
+    let reads = || as_user(ALICE, &[], &["cat", &key]);
+    wait_until("it is read again at the same place", 30, || reads().0.contains("PRIVATE KEY"));
+    assert_eq!(mounts(&agent), 1);
+    assert!(agent.log().contains("somebody unmounted it"), "{}", agent.log());
+    let said = says_soon(holding, key, || {});
+    assert!(GONE.contains(&said.as_str()), "of the old one: {said}");
+    agent.stop();
+    wait_until("no mount is left behind", 10, || mounts(&agent) == 0);
 }
 
 #[test]

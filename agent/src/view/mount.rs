@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns};
 use reverie_sys::seqpacket::{self, Receiver};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use sd_notify::NotifyState;
 
 use super::FOLDER;
@@ -124,6 +125,13 @@ fn is_ours(line: &str, point: &Path) -> bool {
     kind == Some(KIND) && at.as_deref().map(Path::new) == Some(point)
 }
 
+/// Whether anything is mounted at `point`: asked of the kernel alone, so that a view that hangs does not have us hang with it.
+pub fn is_there(point: &Path) -> io::Result<bool> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::SYMLINK_NOFOLLOW;
+    let found = statx(CWD, point, flags, StatxFlags::empty())?;
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Asks whoever has the other end of `mounter` for a mount with the role on it: the channel to that.
 pub fn ask(mounter: impl AsFd) -> io::Result<OwnedFd> {
     let (ours, theirs) = seqpacket::pair()?;
@@ -164,6 +172,12 @@ fn serve(point: &Path, channel: OwnedFd) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_is_told_from_a_directory() {
+        assert!(is_there(Path::new("/proc")).unwrap() && !is_there(Path::new("/proc/self")).unwrap());
+        assert!(is_there(Path::new("/nothing")).is_err());
+    }
 
     #[test]
     fn only_our_mounts_at_that_very_place_are_detached() {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::keeper::Keeper;
 use crate::keeper::roles::RoleError;
 use crate::ops::channel::{Answering, spawn_role};
 use crate::ops::host::{Host, Scope};
-use crate::view::FOLDER;
+use crate::view::{FOLDER, mount};
 
 /// Subject of the alarm while it is down.
 const SUBJECT: &str = "view";
@@ -27,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that ran so long ended for another reason than the one before.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// Between looks whether it is still mounted.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What mounts, started before this process gave that up; none where the unit does it, or nobody wants it.
 pub fn mounter(config: &Config, host: &Host) -> io::Result<Option<OwnedFd>> {
@@ -98,5 +101,23 @@ async fn serve(keeper: &Arc<Keeper>, mounter: Option<&OwnedFd>) -> Result<(), Ro
             }
         }
     };
-    Ok(channel.serve(AT_ONCE, answer).await?)
+    tokio::select! {
+        served = channel.serve(AT_ONCE, answer) => Ok(served?),
+        () = unmounted(keeper.host.run.join(FOLDER)) => Err(RoleError::Failed("somebody unmounted it".to_owned())),
+    }
+}
+
+/// Ends once there was a mount at `point` and is none any more. With a file open in it, the role serves on what nobody finds.
+async fn unmounted(point: PathBuf) {
+    let mut was_there = false;
+    loop {
+        let at = point.clone();
+        match tokio::task::spawn_blocking(move || mount::is_there(&at)).await {
+            Ok(Ok(true)) => was_there = true,
+            Ok(Ok(false)) if was_there => return,
+            // Or this process does not see the system's mounts.
+            _ => {}
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
