@@ -1,4 +1,5 @@
-//! Two trust domains that believe each other by their bundles, fetched over both profiles.
+//! Two trust domains that believe each other by their bundles, fetched over both profiles, configured as docs/guides/federation.md
+//! has it.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -6,6 +7,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reverie_tests::agent::Agent;
+use reverie_tests::guides::{blocks, page};
 use reverie_tests::programs::{free_port, output, run, text, wait_until};
 use serde_json::{Value, json};
 
@@ -20,11 +22,23 @@ fn other(port: u16) -> Agent {
     agent
 }
 
+/// A block of the guide, with other words in place of its own.
+fn guided(language: &str, number: usize, instead: &[(&str, &str)]) -> String {
+    let block = blocks(&page("federation.md"), language).swap_remove(number);
+    instead.iter().fold(block, |block, (theirs, ours)| {
+        assert!(block.contains(theirs), "docs/guides/federation.md does not say {theirs} here: {block}");
+        block.replace(theirs, ours)
+    })
+}
+
 fn by_spiffe(port: u16, id: &str, bundle: &Path) -> String {
-    format!(
-        "[[federation]]\ntrust_domain = \"other.org\"\nurl = \"https://127.0.0.1:{port}/api/federation/bundle\"\n\
-         profile = \"https_spiffe\"\nspiffe_id = \"{id}\"\nbundle_file = {bundle:?}\n"
-    )
+    let (server, bundle) = (format!("https://127.0.0.1:{port}/"), bundle.display().to_string());
+    let instead = [
+        ("https://a.other.org:7438/", server.as_str()),
+        ("spiffe://other.org/host/a.other.org", id),
+        ("/etc/reverie/other.org.json", bundle.as_str()),
+    ];
+    guided("toml", 1, &instead)
 }
 
 fn roots(agent: &Agent) -> Option<Vec<String>> {
@@ -108,7 +122,7 @@ fn roots_of(agent: &Agent) -> Option<Vec<String>> {
     serde_json::from_value(roots).ok()
 }
 
-/// nginx with a certificate of a web authority, in front of the other agent's own socket, as docs/guides/federation.md has it.
+/// nginx with a certificate of a web authority, in front of the other agent's own socket.
 struct Web(Child);
 
 impl Web {
@@ -125,15 +139,14 @@ impl Web {
         openssl(&format!(
             "x509 -req -in {shown}/web.csr -CA {shown}/ca.pem -CAkey {shown}/ca.key -CAcreateserial -days 2 -extfile {shown}/ext -out {shown}/web.pem"
         ));
-        let socket = agent.agent_socket();
+        let location = guided("nginx", 0, &[("/run/reverie/agent.sock", &agent.agent_socket().display().to_string())]);
         let configuration = format!(
             "pid {shown}/pid; error_log {shown}/error.log; events {{}}\nhttp {{ access_log off;\n\
              client_body_temp_path {shown}/1; proxy_temp_path {shown}/2; fastcgi_temp_path {shown}/3; uwsgi_temp_path {shown}/4;\n\
              scgi_temp_path {shown}/5;\n\
              server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {shown}/web.pem; ssl_certificate_key {shown}/web.key;\n\
-             location = /bundle.json {{ proxy_pass http://unix:{}:/v1/bundle?format=spiffe; }}\n\
-             location = /moved {{ return 302 /bundle.json; }} }} }}\n",
-            socket.display()
+             {location}\n\
+             location = /moved {{ return 302 /bundle.json; }} }} }}\n"
         );
         std::fs::write(place.join("conf"), configuration).unwrap();
         let conf = place.join("conf").display().to_string();
@@ -159,9 +172,8 @@ fn a_bundle_is_fetched_from_a_web_server_by_its_authorities_and_no_redirection_i
     let place = tempfile::tempdir().unwrap();
     let _web = Web::start(place.path(), web_port, &other);
     let by_web = |path: &str, more: &str| {
-        format!(
-            "[[federation]]\ntrust_domain = \"other.org\"\nurl = \"https://localhost:{web_port}{path}\"\nprofile = \"https_web\"\n{more}"
-        )
+        let url = format!("https://localhost:{web_port}{path}");
+        guided("toml", 0, &[("https://www.other.org/bundle.json", &url)]) + more
     };
     let authority = format!("ca_file = \"{}/ca.pem\"\n", place.path().display());
     let mut agent = Agent::new(&by_web("/bundle.json", &authority));

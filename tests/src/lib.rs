@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod clock;
 pub mod ctl;
+pub mod guides;
 pub mod http;
 pub mod ipa;
 pub mod kdc;

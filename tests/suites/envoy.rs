@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use reverie_tests::agent::Agent;
+use reverie_tests::guides::{blocks, page};
 use reverie_tests::programs::{free_port, output, python, run, text, wait_until};
 use serde_json::{Value, json};
 
@@ -24,9 +25,7 @@ fn agent() -> Agent {
 
 /// The fenced blocks of YAML in the guide, with the socket of this agent.
 fn guide(agent: &Agent) -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/envoy.md");
-    let page = std::fs::read_to_string(path).unwrap().replace("/run/reverie/", &format!("{}/", agent.run().display()));
-    page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    blocks(&page("envoy.md").replace("/run/reverie/", &format!("{}/", agent.run().display())), "yaml")
 }
 
 fn indented(block: &str, by: usize) -> String {
