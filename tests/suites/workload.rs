@@ -286,7 +286,7 @@ fn one_user_who_takes_nothing_of_megabytes_on_hundreds_of_streams_hinders_nobody
 
 #[test]
 fn a_user_without_an_identity_holds_nothing_open_for_long_as_root() {
-    script("hoarding.py", &agent());
+    script("lingering.py", &agent());
 }
 
 #[test]

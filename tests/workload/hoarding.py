@@ -1,75 +1,88 @@
-"""A user without an identity: long questions, questions without an end, and no question. Usage: hoarding.py RUN"""
+"""One user opens hundreds of streams with megabytes each and takes nothing: what waits for it is bounded, and another user is
+answered. Usage: hoarding.py RUN PID"""
+import multiprocessing
 import os
+import re
 import socket
+import struct
 import sys
+import threading
 import time
 
-os.setgroups([])
-os.setgid(46002)
-os.setuid(46002)
-
-HEADERS, RESET, SETTINGS, DATA = 1, 3, 4, 0
-END_STREAM, END_HEADERS = 1, 4
-REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-DISCOVERY = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
+run, pid = sys.argv[1:3]
+STREAMS, CONNECTIONS = 100, 4
+MIB = 1 << 20
 
 
 def frame(kind, flags, stream, payload=b""):
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def field(name, value):
+def literal(name, value):
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-class Client:
-    """As much of HTTP/2 as it takes to begin calls, and to see which are over."""
-
-    def __init__(self):
-        self.socket, self.got, self.over, self.next = socket.socket(socket.AF_UNIX), b"", set(), 1
-        self.socket.connect(f"{sys.argv[1]}/workload.sock")
-        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
-
-    def begin(self, path, data=b""):
-        fields = {b":method": b"POST", b":scheme": b"http", b":path": path.encode(), b":authority": b"x",
-                  b"content-type": b"application/grpc", b"te": b"trailers"}
-        headers = b"".join(field(*one) for one in fields.items())
-        self.socket.sendall(frame(HEADERS, END_HEADERS, self.next, headers) + (frame(DATA, 0, self.next, data) if data else b""))
-        self.next += 2
-
-    def ended(self, seconds, enough):
-        """Calls that are over by then, or as soon as there are so many."""
-        until = time.monotonic() + seconds
-        while len(self.over) < enough and (left := until - time.monotonic()) > 0:
-            self.socket.settimeout(left)
-            try:
-                self.got += self.socket.recv(65536)
-            except TimeoutError:
-                break
-            while len(self.got) >= 9 and len(self.got) >= 9 + (length := int.from_bytes(self.got[:3], "big")):
-                kind, flags, stream = self.got[3], self.got[4], int.from_bytes(self.got[5:9], "big")
-                if kind == RESET or (kind in (HEADERS, DATA) and flags & END_STREAM):
-                    self.over.add(stream)
-                self.got = self.got[9 + length:]
-        return len(self.over)
+def hoard(path, opened, done):
+    os.setgroups([])
+    os.setgid(46001)
+    os.setuid(46001)
+    headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
+    headers += [(b"content-type", b"application/grpc"), (b"te", b"trailers"), (b"workload.spiffe.io", b"true")]
+    block = b"".join(literal(*header) for header in headers)
+    held = []
+    for _ in range(CONNECTIONS):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(f"{run}/workload.sock")
+        held.append(connection)
+        # The connection as a whole may be sent all, each stream as much as is usual.
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(8, 0, 0, struct.pack(">I", 1 << 30)))
+        for stream in range(1, 2 * STREAMS, 2):
+            connection.sendall(frame(1, 4, stream, block) + frame(0, 1, stream, bytes(5)))
+    opened.set()
+    done.wait()
 
 
-def message(length, sent):
-    return b"\x00" + length.to_bytes(4, "big") + bytes(sent)
+def resident():
+    with open(f"/proc/{pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) * 1024
 
 
-long = Client()
-for _ in range(10):
-    long.begin(REFLECTION, message(4 << 20, 10))
-assert long.ended(5, 10) == 10, f"{10 - len(long.over)} questions of 4 MiB are waited for"
+multiprocessing.set_start_method("fork")
+opened, done = multiprocessing.Event(), multiprocessing.Event()
+path = b"/SpiffeWorkloadAPI/FetchJWTBundles"
+hoarder = multiprocessing.Process(target=hoard, args=(path, opened, done), daemon=True)
+before = resident()
+hoarder.start()
+assert opened.wait(30)
+highest, watched = [before], threading.Event()
 
-mute = Client()
-mute.begin(DISCOVERY)
-assert mute.ended(5, 1) == 1, "a stream of secrets is kept open for who has none"
 
-slow = Client()
-for _ in range(20):
-    slow.begin(REFLECTION, message(100, 10))
-refused = slow.ended(5, 20)
-assert 4 <= refused < 20, f"{refused} of 20 were refused at once"
-assert slow.ended(20, 20) == 20, f"{20 - len(slow.over)} questions without an end are waited for"
+def watch():
+    while not watched.wait(0.1):
+        highest[0] = max(highest[0], resident())
+
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+time.sleep(5)
+
+import grpc  # noqa: E402 after the fork
+
+METADATA = (("workload.spiffe.io", "true"),)
+channel = grpc.insecure_channel(f"unix:{run}/workload.sock")
+for method in ["FetchX509SVID", "FetchJWTBundles"]:
+    begun = time.monotonic()
+    stream = channel.unary_stream(f"/SpiffeWorkloadAPI/{method}")(b"", metadata=METADATA, timeout=20)
+    message = next(stream)
+    stream.cancel()
+    print(method, len(message), time.monotonic() - begun)
+    assert time.monotonic() - begun < 5, method
+assert len(message) > 2 * MIB, "the messages are large"
+time.sleep(5)
+watched.set()
+watcher.join()
+grown = highest[0] - before
+print("grown by", grown // MIB, "MiB")
+assert grown < 220 * MIB, f"the keeper grew by {grown // MIB} MiB"
+done.set()
+hoarder.join(20)
