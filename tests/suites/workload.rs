@@ -263,7 +263,8 @@ fn one_user_with_too_many_streams_hinders_nobody_else_as_root() {
 /// Three other trust domains, each with as many keys for tokens as a bundle may have.
 fn others(agent: &Agent) -> String {
     let others = ["a", "b", "c"].map(|name| {
-        let modulus = "A".repeat(342);
+        // 2048 bits, all set.
+        let modulus = format!("{}w", "_".repeat(341));
         let key =
             |number| json!({ "use": "jwt-svid", "kid": format!("{name}{number}"), "kty": "RSA", "e": "AQAB", "n": modulus });
         let bundle = agent.path().join(format!("{name}.json"));

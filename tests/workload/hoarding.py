@@ -62,7 +62,7 @@ def watch():
         highest[0] = max(highest[0], resident())
 
 
-watcher = threading.Thread(target=watch)
+watcher = threading.Thread(target=watch, daemon=True)
 watcher.start()
 time.sleep(5)
 
