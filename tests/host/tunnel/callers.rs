@@ -50,7 +50,7 @@ threading.Event().wait(60)";
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     eprintln!("the slowest: {slowest:?}");
-    assert!(slowest < Some(Duration::from_secs(2)), "{slowest:?}");
+    assert!(slowest < Some(Duration::from_secs(5)), "{slowest:?}");
 }
 
 #[test]

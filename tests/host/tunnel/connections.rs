@@ -120,7 +120,7 @@ fn a_connection_that_is_too_old_is_broken_off_and_another_goes_on_as_root() {
     assert_eq!(ask(&mut young, "hello").unwrap(), "hello");
     let error = old.read(&mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
-    assert!((8.5..12.0).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
+    assert!((8.5..20.0).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
     assert_eq!(ask(&mut young, "still").unwrap(), "still");
     wait_until("it is counted", 10, || aged() > 0.0);
 }

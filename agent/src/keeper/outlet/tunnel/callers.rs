@@ -28,8 +28,9 @@ use crate::keeper::local::peer::Peer;
 use crate::ops::channel::Answer;
 use crate::ops::shares::{Share, Shares};
 
-/// Callers of one user that are looked at together: others wait for the warden, too.
-const AT_ONCE: usize = 16;
+/// Callers of one user that are looked at together: others wait for the warden, too, and a digest of a program is made for eight of
+/// a user's at once.
+const AT_ONCE: usize = 4;
 
 /// One who was permitted, and whom the role has not fetched yet.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use reverie_core::ipc::net::Side;
 use reverie_core::ipc::tunnel::{Reply, Shown};
 
 use super::{declared, unknown};
-use crate::keeper::identity::revocation;
+use crate::keeper::identity::rotation;
 use crate::keeper::identity::store::Generation;
 use crate::keeper::{Keeper, clock};
 use crate::ops::certificate_verify;
@@ -96,8 +96,8 @@ pub(super) fn sign(keeper: &Keeper, tunnel: &TunnelName, serial: &str, side: Sid
         return Reply::Failed("a transcript hash has 32 or 48 bytes".to_owned());
     };
     let held = keeper.tunnels.keys.lock().unwrap_or_else(PoisonError::into_inner).find(&declared.identity, serial);
-    // The moment it is revoked, not when the role hears of it; the one before, too.
-    match held.filter(|(generation, _)| !revocation::is_revoked(keeper, generation)) {
+    // The moment it is revoked, or declared otherwise, not when the role hears of it; the one before, too.
+    match held.filter(|(generation, _)| rotation::check_still_counts(keeper, generation).is_ok()) {
         Some((_, key)) => key.sign(&content),
         None => Reply::Failed("the certificate is not the current one of the tunnel's identity, or was revoked".to_owned()),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reverie_core::ipc::ProtocolError;
 use reverie_core::ipc::tunnel::{Reply, Request};
 
-use super::{SUBJECT, answer, report, situation};
+use super::{SUBJECT, answer, report, situation, trust};
 use crate::keeper::Keeper;
 use crate::keeper::roles::RoleError;
 use crate::ops::channel::Answering;
@@ -38,6 +38,7 @@ pub async fn run(keeper: Arc<Keeper>) {
             _ = situations.wait_for(|situation| situation.tunnels.is_empty()) => {
                 report::forget(&keeper);
                 keeper.alarms.clear(SUBJECT);
+                keeper.alarms.clear(trust::SUBJECT);
                 continue;
             }
             () = keeper.stopping.cancelled() => return,

@@ -4,7 +4,8 @@
 //! pays for the longest of them every time.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reverie_core::id::NodeId;
@@ -15,10 +16,10 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::keeper::Keeper;
 use crate::keeper::identity::issuers::{Issuers, StoredIssuer};
-use crate::ops::channel::{Answer, attach};
+use crate::ops::channel::{Answer, ChannelError, attach};
 
 /// Of the alarm when the role cannot be told.
-const SUBJECT: &str = "trust of tunnels";
+pub(super) const SUBJECT: &str = "trust of tunnels";
 /// Before it hears so; within its deadline.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Numbered {
     pub(super) number: u64,
     pub(super) trust: Arc<Trust>,
+    /// As it is handed over, once it was asked for: one for all questions, since the role may ask without end.
+    sealed: Arc<Mutex<Option<OwnedFd>>>,
     from: Option<Arc<Issuers>>,
 }
 
@@ -38,7 +41,7 @@ impl Numbered {
         }
         let trust = build(issuers, node);
         if self.number == 0 || *self.trust != trust {
-            (self.number, self.trust) = (self.number + 1, Arc::new(trust));
+            (self.number, self.trust, self.sealed) = (self.number + 1, Arc::new(trust), Arc::default());
         }
         self.from = Some(Arc::clone(issuers));
     }
@@ -54,11 +57,11 @@ impl Numbered {
 pub(super) async fn tell(keeper: &Keeper, number: u64) -> Answer<Reply> {
     let trust = {
         let known = keeper.tunnels.trust.lock().unwrap_or_else(PoisonError::into_inner);
-        (known.number == number).then(|| Arc::clone(&known.trust))
+        (known.number == number).then(|| (Arc::clone(&known.trust), Arc::clone(&known.sealed)))
     };
-    let Some(trust) = trust else { return Reply::Failed("there is a newer one".to_owned()).into() };
+    let Some((trust, sealed)) = trust else { return Reply::Failed("there is a newer one".to_owned()).into() };
     // Megabytes, with long lists.
-    match tokio::task::spawn_blocking(move || attach(&*trust, MAX_TRUST)).await {
+    match tokio::task::spawn_blocking(move || seal(&trust, &sealed)).await {
         Ok(Ok(attached)) => {
             keeper.alarms.clear(SUBJECT);
             Answer::with(Reply::Trust, attached)
@@ -72,6 +75,15 @@ pub(super) async fn tell(keeper: &Keeper, number: u64) -> Answer<Reply> {
         }
         Err(_) => Reply::Failed("the agent is stopping".to_owned()).into(),
     }
+}
+
+fn seal(trust: &Trust, sealed: &Mutex<Option<OwnedFd>>) -> Result<OwnedFd, ChannelError> {
+    let mut sealed = sealed.lock().unwrap_or_else(PoisonError::into_inner);
+    let memfd = match sealed.take() {
+        Some(memfd) => memfd,
+        None => attach(trust, MAX_TRUST)?,
+    };
+    Ok(sealed.insert(memfd).try_clone()?)
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
