@@ -91,13 +91,18 @@ mod tests {
         }
         let asking = Asking { thread: child.id() as i32, reader: Reader { uid: 0, gid: 0 } };
         let program = std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-        glances.put(asking, asking.pin().unwrap(), &Arc::default());
-        assert!(glances.get(&asking).is_some());
+        // The kernel names a program a moment before it has laid it out.
+        let begun = Instant::now();
+        while glances.get(&asking).is_none() {
+            assert!(begun.elapsed() < 600 * FOR);
+            glances.put(asking, asking.pin().unwrap(), &Arc::default());
+            // However slow the machine is: this is about the program.
+            glances.glances.lock().unwrap().values_mut().for_each(|glance| glance.until = Instant::now() + 600 * FOR);
+        }
         drop(child.stdin.take());
         while std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap() == program {
             std::thread::yield_now();
         }
-        glances.glances.lock().unwrap().values_mut().for_each(|glance| glance.until = Instant::now() + FOR);
         assert!(glances.get(&asking).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
